@@ -1,0 +1,3 @@
+"""What dpk-annotator brings."""
+
+from __future__ import annotations

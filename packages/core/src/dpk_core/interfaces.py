@@ -1,0 +1,169 @@
+"""The interfaces: what each kind of part promises, so that any of them works with any other.
+
+`dpk_core.testing` has a public check for each (``check_dataset``, ``check_model``, ...) that a
+plugin author runs in one line.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dpk_core.skeleton import Skeleton
+from dpk_core.task import Task
+
+
+class Sample(NamedTuple):
+    """One labelled image.
+
+    image (h, w, c) uint8; keypoints (k, 2) float32 of x, y in pixels with NaN for missing;
+    visibility (k,) uint8: 0 not labelled, 1 hidden, 2 visible.
+    """
+
+    image: np.ndarray
+    keypoints: np.ndarray
+    visibility: np.ndarray
+
+
+class Dataset(ABC):
+    """Labelled images by number.
+
+    Contract: ``len`` is constant; ``[i]`` gives the same `Sample` every time, for -len <= i < len,
+    and IndexError outside; every image has the shape `image_shape`; it is read from several
+    threads at once.
+    """
+
+    skeleton: Skeleton
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, i: int) -> Sample: ...
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of every image."""
+
+    @property
+    def groups(self) -> list[str] | None:
+        """A name for each image such that neighbours share it (its video); None when unknown."""
+        return None
+
+    @property
+    def frames(self) -> np.ndarray | None:
+        """(n,) position of each image within its group; None when unknown."""
+        return None
+
+
+class Augmenter(ABC):
+    """Changes images and their keypoints together.
+
+    Contract: output shapes and types equal the input's; the same seed gives the same result,
+    whatever was augmented before and in whichever thread; the input arrays stay as they were; a
+    NaN keypoint stays NaN; a keypoint follows the pixel that it lies on, in the convention that
+    (0, 0) is the centre of the top-left pixel.
+    """
+
+    @abstractmethod
+    def augment(
+        self, images: np.ndarray, keypoints: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(n, h, w, c) uint8 and (n, k, 2) float32 -> the same, transformed."""
+
+
+class PeakDetector(ABC):
+    """Finds one peak in each confidence map.
+
+    Contract: made as ``Detector(sigma=...)``, sigma being the standard deviation in map pixels of
+    the Gaussian that the maps were trained on. Called with (n, h, w, k) maps in [0, 1], a NumPy
+    array or a tensor of the backend in use, it gives (n, k, 3) of x, y in map pixels ((0, 0) the
+    centre of the top-left one) and a score in [0, 1]. Coordinates lie within the map. A map
+    without a peak has a score near 0, never NaN.
+    """
+
+    def __init__(self, sigma: float) -> None:
+        self.sigma = float(sigma)
+
+    @abstractmethod
+    def __call__(self, maps: Any) -> Any:
+        """(n, h, w, k) -> (n, k, 3)."""
+
+
+class Model(ABC):
+    """Learns from labelled images and finds keypoints in new ones.
+
+    Contract: made as ``Model(generator, **hyperparameters)`` from a `TrainingGenerator` or a
+    `Task`; every hyperparameter has a default. `predict` takes images of the size of the original
+    ones and gives coordinates in their pixels. A saved model predicts the same after it was
+    loaded in a new process.
+    """
+
+    task: Task
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.task.skeleton
+
+    @abstractmethod
+    def fit(self, batch_size: int = 16, *, n_workers: int = 1, **options: Any) -> Any:
+        """Train; gives a record of the training (see the model package for the options)."""
+
+    @abstractmethod
+    def predict(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        """(n, h, w, c) uint8 -> (n, k, 3) float32 of x, y in pixels of the images, score."""
+
+    @abstractmethod
+    def evaluate(self, dataset: Dataset | None = None) -> Mapping[str, Any]:
+        """Errors in pixels on a dataset, or on the validation set that training left out."""
+
+    @abstractmethod
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to one file, whole or not at all."""
+
+
+class Detector(ABC):
+    """Finds animals in a frame.
+
+    Contract: (h, w, c) uint8 -> (m, 5+) float of x0, y0, x1, y1, score, then what else it knows;
+    m may be 0.
+    """
+
+    @abstractmethod
+    def detect(self, frame: np.ndarray) -> np.ndarray: ...
+
+
+class Tracker(ABC):
+    """Follows individuals through frames, online: one frame at a time, in order.
+
+    Contract: `track` gives, for every frame of the stream, the `Tracks` rows of that frame.
+    """
+
+    @abstractmethod
+    def track(self, frames: Iterator[np.ndarray]) -> Iterator[Any]: ...
+
+
+class PoseFormat(ABC):
+    """Reads and writes another program's files.
+
+    Contract: `sniff` looks at content and never raises; `read` gives an `AnnotationSet`, `Poses`
+    or `Tracks`; coordinates are in dpk's convention whatever the file's is.
+    """
+
+    @abstractmethod
+    def sniff(self, path: str | PathLike[str]) -> bool:
+        """Whether the file or folder is of this format, judged by content."""
+
+    @abstractmethod
+    def read(self, path: str | PathLike[str], **options: Any) -> Any: ...
+
+    def write(self, path: str | PathLike[str], data: Any, **options: Any) -> None:
+        """Write; formats that are only read say so."""
+        from dpk_core.errors import DpkError
+
+        raise DpkError(f"{type(self).__name__} only reads; choose another format for writing")

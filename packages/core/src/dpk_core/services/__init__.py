@@ -1,0 +1,1 @@
+"""Services: files, video, augmentation, sampling, metrics and plugins; each usable alone."""

@@ -1,0 +1,95 @@
+"""The task: everything a model needs to know of the data to build its network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from dpk_core.checks import check_positive, check_shape
+from dpk_core.errors import ValidationError
+from dpk_core.skeleton import Skeleton
+
+
+@attrs.frozen
+class Task:
+    """What goes into a network and what comes out.
+
+    Parameters
+    ----------
+    image_shape
+        (height, width, channels) of the images that the network sees, after `scale`.
+    skeleton
+        The keypoints to find.
+    downsample_factor
+        Confidence maps are 2**downsample_factor times smaller than the images.
+    use_graph
+        Also learn the posture graph (Graving et al. 2019). Without edges it changes nothing.
+    sigma
+        Standard deviation of a confidence peak in pixels of the images that the network sees.
+    scale
+        Size of those images relative to the original ones: 0.5 halves both sides.
+    """
+
+    image_shape: tuple[int, int, int] = attrs.field(converter=lambda v: tuple(int(x) for x in v))
+    skeleton: Skeleton
+    downsample_factor: int = 2
+    use_graph: bool = True
+    sigma: float = 5.0
+    scale: float = 1.0
+
+    def __attrs_post_init__(self) -> None:
+        check_shape("image_shape", self.image_shape, ("height", "width", "channels"))
+        if min(self.image_shape) < 1:
+            raise ValidationError(f"image_shape: expected positive sides, found {self.image_shape}")
+        if not isinstance(self.downsample_factor, int) or not 0 <= self.downsample_factor <= 8:
+            raise ValidationError(
+                f"downsample_factor: expected an integer from 0 to 8, found "
+                f"{self.downsample_factor!r}"
+            )
+        check_positive("sigma", self.sigma)
+        check_positive("scale", self.scale)
+
+    @property
+    def n_keypoints(self) -> int:
+        return len(self.skeleton)
+
+    @property
+    def output_stride(self) -> int:
+        """Input pixels for each pixel of a confidence map."""
+        return 2**self.downsample_factor
+
+    @property
+    def output_shape(self) -> tuple[int, int]:
+        """(height, width) of the confidence maps; a part of a cell at the border counts."""
+        height, width, _ = self.image_shape
+        return -(-height // self.output_stride), -(-width // self.output_stride)
+
+    @property
+    def n_graph_channels(self) -> int:
+        return self.skeleton.n_graph_channels if self.use_graph else 0
+
+    @property
+    def n_output_channels(self) -> int:
+        """Keypoints first, then the posture graph's channels."""
+        return self.n_keypoints + self.n_graph_channels
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_config` reads them back."""
+        config = attrs.asdict(self, recurse=False)
+        config["image_shape"] = list(self.image_shape)
+        config["skeleton"] = [list(row) for row in self.skeleton.to_rows()]
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Task:
+        """The inverse of `to_config`; ValidationError names what is missing or unknown."""
+        known = {f.name for f in attrs.fields(cls)}
+        unknown, missing = set(config) - known, {"image_shape", "skeleton"} - set(config)
+        if unknown or missing:
+            raise ValidationError(
+                f"task: expected the fields {sorted(known)}; unknown {sorted(unknown)}, "
+                f"missing {sorted(missing)}"
+            )
+        skeleton = Skeleton.from_rows([tuple(row) for row in config["skeleton"]])
+        return cls(**{**config, "skeleton": skeleton})

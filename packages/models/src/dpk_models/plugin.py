@@ -1,0 +1,38 @@
+"""What dpk-models brings."""
+
+from __future__ import annotations
+
+from dpk_core.hookspecs import hookimpl
+from dpk_core.specs import EngineSpec, ModelSpec, PeakDetectorSpec
+
+
+@hookimpl
+def dpk_models() -> list[ModelSpec]:
+    return [
+        ModelSpec(
+            "StackedDenseNet",
+            "stacked fully convolutional DenseNets; fast and accurate (Graving et al. 2019)",
+            "dpk_models.stacked_densenet:StackedDenseNet",
+        )
+    ]
+
+
+@hookimpl
+def dpk_peak_detectors() -> list[PeakDetectorSpec]:
+    return [
+        PeakDetectorSpec("maxima", "brightest pixel of each map", "dpk_models.peaks:Maxima2D"),
+        PeakDetectorSpec(
+            "subpixel_maxima",
+            "best fit of a Gaussian, finer than a pixel (Graving et al. 2019)",
+            "dpk_models.peaks:SubpixelMaxima2D",
+        ),
+    ]
+
+
+@hookimpl
+def dpk_engines() -> list[EngineSpec]:
+    return [
+        EngineSpec(
+            "keras", "models trained with dpk-models", "dpk_models.saving:load_model", (".keras",)
+        )
+    ]

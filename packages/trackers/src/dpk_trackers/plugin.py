@@ -1,0 +1,3 @@
+"""What dpk-trackers brings."""
+
+from __future__ import annotations

@@ -1,0 +1,442 @@
+"""TrainingGenerator: from a file of labelled images to the batches that train a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpk_core.annotations import AnnotationSet
+from dpk_core.errors import DpkError, FileFormatError, FileMissingError, ValidationError
+from dpk_core.interfaces import Augmenter, Dataset, Sample
+from dpk_core.services.imaging import check_uint8, prepare_images, scale_keypoints, scaled_size
+from dpk_core.services.splits import Split, make_split
+from dpk_core.skeleton import Skeleton
+from dpk_core.task import Task
+
+CACHE_BYTES = 2**30
+"""Images are kept in memory, as the network sees them, when they fit in this many bytes."""
+
+
+class TrainingGenerator:
+    """Labelled images, split and batched for training, for any model and framework.
+
+    Parameters
+    ----------
+    source
+        A ``.h5`` file of annotations (DeepPoseKit's or dpk's), anything else that a format plugin
+        reads as annotations (a DeepLabCut project), or any `Dataset`.
+    downsample_factor, use_graph, sigma, scale
+        As in `Task`. With a scale, images are resized to ``round(side * scale)``; keypoints follow
+        by the ratio of the sizes on each axis, which rounding may move off the nominal scale.
+    augmenter
+        What `dpk_core.services.augment.make_augmenter` takes: "default", the name of a plugin's
+        augmenter, an `Augmenter`, an imgaug augmenter or a list of them, or None for none.
+    validation_split
+        Fraction held out for validation, 0 for none; see `dpk_core.services.splits.make_split`.
+    shuffle
+        Draw a new order of the training images each epoch.
+    seed
+        Of the split, the order and the augmentation.
+    grayscale
+        Convert images to one channel.
+    group_by
+        "auto", "video", "block" or "random": how images are held out.
+    split
+        A `Split` made earlier, instead of a new one.
+    only_annotated
+        Leave out the images that nobody marked as annotated, and positions within the others that
+        nobody marked. False takes all images and positions of the file as they are.
+    cache_bytes
+        Keep the images in memory, resized and converted, when they need at most this many bytes;
+        otherwise they are read whenever they are needed.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        The images that are used, in original pixels.
+    task : Task
+        What a model needs to know.
+    split : Split
+        Rows of `dataset` for training and for validation.
+
+    Raises
+    ------
+    FileMissingError, FileFormatError
+        When the source is not there or nothing can read it.
+    ValidationError
+        When nothing is labelled, images are not uint8 or differ in size (the message names the
+        first), or an option has a wrong value.
+
+    Examples
+    --------
+    >>> images = np.zeros((10, 48, 64, 1), np.uint8)
+    >>> keypoints = np.full((10, 1, 2), 20.0)
+    >>> annotations = AnnotationSet(images, keypoints, Skeleton(("head",)))
+    >>> generator = TrainingGenerator(annotations, augmenter=None)
+    >>> generator
+    TrainingGenerator(9 training and 1 validation images 48x64x1, 1 keypoint, split random)
+    >>> batches = generator.batches(4)
+    >>> len(batches), batches[0][0].shape, batches[0][1].shape
+    (3, (4, 48, 64, 1), (4, 1, 2))
+    """
+
+    def __init__(
+        self,
+        source: str | PathLike[str] | Dataset,
+        *,
+        downsample_factor: int = 2,
+        use_graph: bool = True,
+        sigma: float = 5.0,
+        augmenter: Any = "default",
+        validation_split: float = 0.1,
+        shuffle: bool = True,
+        seed: int = 0,
+        scale: float = 1.0,
+        grayscale: bool = False,
+        group_by: str = "auto",
+        split: Split | None = None,
+        only_annotated: bool = True,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.dataset = _usable(open_source(source), only_annotated)
+        height, width, channels = self.dataset.image_shape
+        size = scaled_size((height, width), scale)
+        self.task = Task(
+            image_shape=(*size, 1 if grayscale else channels),
+            skeleton=self.dataset.skeleton,
+            downsample_factor=downsample_factor,
+            use_graph=use_graph,
+            sigma=sigma,
+            scale=scale,
+        )
+        self.seed = int(seed)
+        self.shuffle = bool(shuffle)
+        self.split = self._make_split(split, validation_split, group_by)
+        self.augmenter = _make_augmenter(augmenter, self.skeleton)
+        self._examples = _Examples(self.dataset, self.task, cache_bytes)
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.task.skeleton
+
+    @property
+    def n_train(self) -> int:
+        return len(self.split.train)
+
+    @property
+    def n_validation(self) -> int:
+        return len(self.split.validation)
+
+    def training_dataset(self) -> Dataset:
+        """The images that train, in original pixels."""
+        return _subset(self.dataset, self.split.train)
+
+    def validation_dataset(self) -> Dataset:
+        """The images that validate, in original pixels: errors on it are errors in pixels."""
+        return _subset(self.dataset, self.split.validation)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        validation: bool = False,
+        augment: bool | None = None,
+        epoch: int = 0,
+        drop_last: bool = False,
+        shuffle: bool | None = None,
+    ) -> Batches:
+        """The batches of one epoch.
+
+        Parameters
+        ----------
+        batch_size
+            Images in a batch; the last one may have fewer.
+        validation
+            Take the validation images instead of the training images.
+        augment
+            Default: only when training.
+        epoch
+            Each epoch has its own order and its own augmentation.
+        drop_last
+            Leave out a last batch that is not full (unless it is the only one).
+        shuffle
+            Default: as the generator, and never for validation.
+
+        Returns
+        -------
+        Batches
+            ``[i]`` is determined by the generator's seed, the epoch and i alone.
+        """
+        if batch_size < 1:
+            raise ValidationError(f"batch_size: expected at least 1, found {batch_size}")
+        rows = self.split.validation if validation else self.split.train
+        shuffle = (self.shuffle and not validation) if shuffle is None else shuffle
+        if shuffle:
+            rows = np.random.default_rng([self.seed, epoch, 0]).permutation(rows)
+        augment = not validation if augment is None else augment
+        return Batches(
+            self._examples,
+            rows,
+            batch_size,
+            self.augmenter if augment else None,
+            (self.seed, epoch),
+            drop_last,
+        )
+
+    def _make_split(self, split: Split | None, fraction: float, group_by: str) -> Split:
+        if split is not None:
+            return split.check_fits(len(self.dataset))
+        return make_split(
+            len(self.dataset),
+            fraction,
+            seed=self.seed,
+            groups=self.dataset.groups,
+            frames=self.dataset.frames,
+            group_by=group_by,
+        )
+
+    def __repr__(self) -> str:
+        h, w, c = self.task.image_shape
+        k = self.task.n_keypoints
+        return (
+            f"TrainingGenerator({self.n_train} training and {self.n_validation} validation images "
+            f"{h}x{w}x{c}, {k} keypoint{'' if k == 1 else 's'}, split {self.split.method})"
+        )
+
+
+class Batches(Sequence[tuple[np.ndarray, np.ndarray]]):
+    """The batches of one epoch, by number, each made when it is asked for.
+
+    ``[i]`` gives images (b, h, w, c) uint8 and keypoints (b, k, 2) float32 in pixels of those
+    images, NaN for missing. It may be called from several threads at once, in any order.
+    """
+
+    def __init__(
+        self,
+        examples: _Examples,
+        rows: np.ndarray,
+        batch_size: int,
+        augmenter: Augmenter | None,
+        seed: tuple[int, int],
+        drop_last: bool = False,
+    ) -> None:
+        self._examples = examples
+        self._augmenter = augmenter
+        self._seed = seed
+        n_full = len(rows) // batch_size
+        keep_rest = not drop_last or not n_full
+        stop = len(rows) if keep_rest else n_full * batch_size
+        self._rows = [rows[i : min(i + batch_size, stop)] for i in range(0, stop, batch_size)]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[override]
+        index = range(len(self))[index]
+        images, keypoints = self._examples.take(self._rows[index])
+        if self._augmenter is None:
+            return images, keypoints
+        seed = np.random.SeedSequence([*self._seed, 1, index]).generate_state(1)[0]
+        return self._augmenter.augment(images, keypoints, int(seed))
+
+    def rows(self, index: int) -> np.ndarray:
+        """Rows of the generator's dataset that batch ``index`` is made of."""
+        return self._rows[index]
+
+
+class DatasetSubset(Dataset):
+    """Chosen rows of a dataset, in the given order."""
+
+    def __init__(self, dataset: Dataset, rows: np.ndarray) -> None:
+        self.skeleton = dataset.skeleton
+        self._dataset = dataset
+        self._rows = np.asarray(rows, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> Sample:
+        return self._dataset[int(self._rows[range(len(self))[i]])]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self._dataset.image_shape
+
+    @property
+    def groups(self) -> list[str] | None:
+        groups = self._dataset.groups
+        return None if groups is None else [groups[i] for i in self._rows]
+
+    @property
+    def frames(self) -> np.ndarray | None:
+        frames = self._dataset.frames
+        return None if frames is None else np.asarray(frames)[self._rows]
+
+
+def open_source(source: str | PathLike[str] | Dataset) -> Dataset:
+    """A dataset from a path or a dataset.
+
+    A ``.h5`` or ``.hdf5`` file is read as DeepPoseKit's or dpk's annotations; what that cannot
+    read, and everything else, goes to the first format plugin that recognises it.
+
+    Raises
+    ------
+    FileMissingError
+        When there is nothing at the path.
+    FileFormatError
+        When nothing recognises the file.
+    ValidationError
+        When the source is neither a path nor a `Dataset`.
+    """
+    if isinstance(source, Dataset):
+        return source
+    if not isinstance(source, str | PathLike):
+        raise ValidationError(
+            f"source: expected a path or a dpk_core.Dataset, found {type(source).__name__}"
+        )
+    path = Path(fspath(source))
+    if not path.exists():
+        raise FileMissingError(
+            f"no annotations at {path}: expected a .h5 file of labelled images, or a project of "
+            "another program"
+        )
+    if path.suffix.lower() in (".h5", ".hdf5") and path.is_file():
+        from dpk_core.services.storage import read_annotations
+
+        try:
+            return read_annotations(path)
+        except FileFormatError:
+            # another program's .h5: ask the plugins, and if none knows it, tell what we found
+            other = _read_with_plugin(path)
+            if other is None:
+                raise
+            return other
+    other = _read_with_plugin(path)
+    if other is None:
+        raise FileFormatError(
+            f"{path} is not a set of annotations that dpk knows; expected a .h5 file of labelled "
+            "images or a format that an installed plugin reads (`dpk plugins` lists them)"
+        )
+    return other
+
+
+def _read_with_plugin(path: Path) -> Dataset | None:
+    from dpk_core.services.plugins import registry
+
+    for spec in registry().specs("formats"):
+        if "annotations" not in spec.reads:
+            continue
+        pose_format = spec.load()()
+        if pose_format.sniff(path):
+            found = pose_format.read(path)
+            if isinstance(found, Dataset):
+                return found
+    return None
+
+
+def _usable(dataset: Dataset, only_annotated: bool) -> Dataset:
+    """The images to learn from; ValidationError, with what to do, when there is none."""
+    if isinstance(dataset, AnnotationSet):
+        if not len(dataset):
+            raise ValidationError("expected labelled images, found a set without images")
+        if only_annotated:
+            return _annotated(dataset)
+        if np.isnan(dataset.keypoints).all():
+            raise ValidationError(
+                f"none of the {len(dataset)} images has a keypoint position; annotate some first"
+            )
+    elif not len(dataset):
+        raise ValidationError("expected labelled images, found a dataset without images")
+    return dataset
+
+
+def _annotated(dataset: AnnotationSet) -> AnnotationSet:
+    labelled = dataset.labelled()
+    if not len(labelled):
+        has_positions = not np.isnan(dataset.keypoints).all()
+        hint = (
+            "; positions are there, though: only_annotated=False trains on them as they are"
+            if has_positions
+            else ""
+        )
+        raise ValidationError(
+            f"none of the {len(dataset)} images is marked as annotated; annotate some first{hint}"
+        )
+    return labelled
+
+
+def _subset(dataset: Dataset, rows: np.ndarray) -> Dataset:
+    if isinstance(dataset, AnnotationSet):
+        return dataset.subset(rows)
+    return DatasetSubset(dataset, rows)
+
+
+def _make_augmenter(augmenter: Any, skeleton: Skeleton) -> Augmenter | None:
+    if augmenter is None or isinstance(augmenter, Augmenter):
+        return augmenter
+    from dpk_core.services.augment import make_augmenter
+
+    return make_augmenter(augmenter, skeleton)
+
+
+class _Examples:
+    """Images and keypoints as the network sees them, from memory where they fit."""
+
+    def __init__(self, dataset: Dataset, task: Task, cache_bytes: int) -> None:
+        self._dataset = dataset
+        self._task = task
+        n_bytes = len(dataset) * int(np.prod(task.image_shape))
+        self._cache = self._read_all() if n_bytes <= cache_bytes else None
+
+    def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._cache is not None:
+            images, keypoints = self._cache
+            return images[rows], keypoints[rows]
+        examples = [self._read(int(i)) for i in rows]
+        return (
+            np.stack([image for image, _ in examples]),
+            np.stack([keypoints for _, keypoints in examples]),
+        )
+
+    def _read_all(self) -> tuple[np.ndarray, np.ndarray]:
+        n = len(self._dataset)
+        images = np.empty((n, *self._task.image_shape), np.uint8)
+        keypoints = np.empty((n, self._task.n_keypoints, 2), np.float32)
+        for i in range(n):
+            images[i], keypoints[i] = self._read(i)
+        return images, keypoints
+
+    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        image, keypoints = _checked(self._dataset, i)
+        size = image.shape[:2]
+        target = self._task.image_shape[:2]
+        prepared = prepare_images(image[None], self._task)[0]
+        return prepared, scale_keypoints(keypoints, size, target)
+
+
+def _checked(dataset: Dataset, i: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        sample = dataset[i]
+    except DpkError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ValidationError(f"image {i} of the dataset could not be read: {error}") from error
+    image = np.asarray(sample.image)
+    if image.shape != tuple(dataset.image_shape):
+        raise ValidationError(
+            f"image {i} of the dataset has the shape {image.shape}, the dataset says "
+            f"{tuple(dataset.image_shape)}; all images must have one size: crop, pad or resize "
+            "them first"
+        )
+    check_uint8(f"image {i} of the dataset", image)
+    keypoints = np.asarray(sample.keypoints, dtype=np.float32)
+    expected = (len(dataset.skeleton), 2)
+    if keypoints.shape != expected:
+        raise ValidationError(
+            f"keypoints of image {i}: expected shape {expected}, found {keypoints.shape}"
+        )
+    return image, keypoints

@@ -1,0 +1,207 @@
+"""PoseModel: what every network shares, so that a new one is a class with one method."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property, partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import keras
+import numpy as np
+
+from dpk_core.errors import ValidationError
+from dpk_core.interfaces import Dataset, Model
+from dpk_core.task import Task
+
+if TYPE_CHECKING:
+    from dpk_core.services.generator import TrainingGenerator
+    from dpk_models.training import TrainingRecord
+
+pose_model = partial(
+    attrs.define, eq=False, slots=False, repr=False, on_setattr=attrs.setters.frozen
+)
+"""Decorator of a `PoseModel`: its annotated attributes are hyperparameters, fixed once made."""
+
+
+@pose_model
+class PoseModel(Model):
+    """A network for one task, with training, prediction and saving.
+
+    A subclass decorated with `pose_model` lists its hyperparameters as attributes with defaults
+    and implements `build`. That is all a new model needs.
+
+    Parameters
+    ----------
+    source
+        A `TrainingGenerator` to train from, or only a `Task` to build the network for.
+    peak_detector
+        Name of the plugin that turns confidence maps into coordinates.
+
+    Raises
+    ------
+    ValidationError
+        On a hyperparameter that the network can't have.
+    """
+
+    source: TrainingGenerator | Task
+    peak_detector: str = attrs.field(default="subpixel_maxima", kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        self.generator = None if isinstance(self.source, Task) else self.source
+        self.task: Task = self.source if isinstance(self.source, Task) else self.source.task
+        self.record: TrainingRecord | None = None
+        with _seeded_initializers(0 if self.generator is None else self.generator.seed):
+            self.network: keras.Model = self.build(self.task)
+        _check_network(type(self).__name__, self.network, self.task)
+
+    def build(self, task: Task) -> keras.Model:
+        """A functional model from uint8 images (h, w, c) to confidence maps.
+
+        Its outputs, one or a list for intermediate supervision (the last is used for prediction),
+        have the shape ``(*task.output_shape, task.n_output_channels)`` and lie on the scale 0 to
+        `dpk_models.maps.MAP_SCALE`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no build(self, task) method")
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """Every setting but the source, by name; JSON values."""
+        return {f.name: getattr(self, f.name) for f in attrs.fields(type(self))[1:]}
+
+    # -- the Model contract ---------------------------------------------------------------------
+
+    def fit(self, batch_size: int = 16, *, n_workers: int = 1, **options: Any) -> TrainingRecord:
+        """Train; see `dpk_models.training.TrainingOptions` for the options.
+
+        Ctrl-C stops after the running step and keeps the best weights so far; the record says so.
+        """
+        from dpk_models.training import TrainingOptions, train
+
+        if self.generator is None:
+            raise ValidationError(
+                f"{type(self).__name__} was made from a Task and has no data to train on; make it "
+                "from a TrainingGenerator, or give it one with model.generator = ..."
+            )
+        options = {"batch_size": batch_size, "n_workers": n_workers, **options}
+        known = {f.name for f in attrs.fields(TrainingOptions)}
+        if unknown := sorted(set(options) - known):
+            raise ValidationError(f"fit: unknown options {unknown}; there are {sorted(known)}")
+        self.record = train(self, self.generator, TrainingOptions(**options))
+        return self.record
+
+    def predict(
+        self,
+        images: np.ndarray | Dataset | Any,
+        batch_size: int = 32,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Find the keypoints in images.
+
+        Parameters
+        ----------
+        images
+            (n, h, w, c) uint8 of the size of the original training images; or a `Dataset`; or a
+            `VideoReader`. Gray and colour are converted to what the network was trained on.
+        batch_size
+            Images to go through the network at once. The last batch is filled up, so that every
+            result is computed by the very same program.
+        progress
+            Called with the number of images done and their total after each batch.
+
+        Returns
+        -------
+        (n, k, 3) float32 of x, y in pixels of the given images, and a score in [0, 1].
+        """
+        from dpk_models.prediction import predict
+
+        return predict(self, images, batch_size, progress)
+
+    def evaluate(self, dataset: Dataset | None = None, batch_size: int = 32) -> Mapping[str, Any]:
+        """Errors in pixels of the original images.
+
+        Parameters
+        ----------
+        dataset
+            What to evaluate on. Default: the validation images of the generator.
+
+        Returns
+        -------
+        A mapping with "summary" (`dpk_core.services.metrics.ErrorSummary`), "errors" (n, k),
+        "predictions" (n, k, 3) and "keypoints" (n, k, 2).
+        """
+        from dpk_core.services.metrics import keypoint_errors, summarize_errors
+
+        if dataset is None:
+            if self.generator is None:
+                raise ValidationError("evaluate: expected a dataset, as the model has no generator")
+            dataset = self.generator.validation_dataset()
+        if not len(dataset):
+            raise ValidationError("evaluate: expected at least one image, found an empty dataset")
+        predictions = self.predict(dataset, batch_size)
+        keypoints = np.stack([dataset[i].keypoints for i in range(len(dataset))])
+        errors = keypoint_errors(keypoints, predictions[..., :2])
+        return {
+            "summary": summarize_errors(errors, self.skeleton.names),
+            "errors": errors,
+            "predictions": predictions,
+            "keypoints": keypoints,
+        }
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
+        """Write network, skeleton, task and training record to one ``.keras`` file."""
+        from dpk_models.saving import save_model
+
+        save_model(self, path, overwrite=overwrite)
+
+    # -- the compiled prediction ----------------------------------------------------------------
+
+    @cached_property
+    def predictor(self) -> keras.Model:
+        """uint8 images (n, h, w, c) in, (n, k, 3) of x, y, score out, compiled as one program."""
+        from dpk_models.prediction import make_predictor
+
+        return make_predictor(self)
+
+    def __repr__(self) -> str:
+        h, w, c = self.task.image_shape
+        settings = ", ".join(f"{k}={v!r}" for k, v in self.hyperparameters.items())
+        return (
+            f"{type(self).__name__}({h}x{w}x{c}, {self.task.n_keypoints} keypoints, "
+            f"{self.network.count_params():,} parameters, {settings})"
+        )
+
+
+def _check_network(name: str, network: keras.Model, task: Task) -> None:
+    """The network must fit the task; a plugin author learns of a mistake here, not in training."""
+    if tuple(network.input_shape[1:]) != task.image_shape:
+        raise ValidationError(
+            f"{name}.build: expected an input of {task.image_shape}, found "
+            f"{tuple(network.input_shape[1:])}"
+        )
+    expected = (*task.output_shape, task.n_output_channels)
+    for output in network.outputs:
+        if tuple(output.shape[1:]) != expected:
+            raise ValidationError(
+                f"{name}.build: expected outputs of {expected} (height, width, channels), found "
+                f"{tuple(output.shape[1:])}"
+            )
+
+
+@contextmanager
+def _seeded_initializers(seed: int) -> Iterator[None]:
+    """Make new layers draw the same initial weights for the same seed.
+
+    Keras takes the seed of an initializer without one from Python's `random`. The state of that
+    generator is the user's: it is put back.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)

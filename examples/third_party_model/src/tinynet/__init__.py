@@ -1,0 +1,1 @@
+"""A small encoder-decoder for dpk."""

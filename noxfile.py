@@ -1,0 +1,70 @@
+"""What a person may want to do with this repository, one session each.
+
+python -m pip install nox, then ``nox -s NAME``; ``nox -l`` lists them. Uses uv when it is there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests"]
+
+PACKAGES = ("core", "models", "trackers", "annotator", "io-formats")
+TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "pandas", "psutil", "hatchling", "uv")
+
+
+def _install_all(session: nox.Session, *more: str) -> None:
+    """Our packages from this folder, all in one resolution, and what else is needed."""
+    paths = [f"packages/{name}" for name in PACKAGES if name != "core"]
+    session.install("packages/core[train]", *paths, *more)
+    # imaug asks for both builds of OpenCV, which overwrite each other's files. The one with windows
+    # needs libGL, which a server may lack: the headless one has the last word.
+    session.install("--force-reinstall", "--no-deps", "opencv-python-headless")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Install everything and run all tests; arguments after -- go to pytest."""
+    _install_all(session, *TEST_TOOLS)
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "-q"]))
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Install everything and do the main job on a video made here: dpk-demo/ has the results."""
+    _install_all(session)
+    session.run("dpk", "demo", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting and types."""
+    session.install("ruff", "mypy", "numpy>=2")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.install("packages/core")
+    session.run("mypy", "--config-file", "pyproject.toml")
+
+
+@nox.session
+@nox.parametrize("package", [name for name in PACKAGES if name != "core"] + ["core"])
+def isolated(session: nox.Session, package: str) -> None:
+    """One package's wheel alone beside core's, in an environment of its own."""
+    wheels = Path(session.create_tmp()).resolve()
+    session.install("build")
+    for name in {"core", package}:
+        session.run("python", "-m", "build", "--wheel", "-o", str(wheels), f"packages/{name}")
+    built = [str(path) for path in sorted(wheels.glob("*.whl"))]
+    session.install(*built)
+    session.run("python", "tests/isolated.py", package)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/ after running its examples."""
+    _install_all(session, "mkdocs>=1.6", "mkdocs-material", "pytest")
+    session.run("python", "-m", "pytest", "-q", "tests/docs")
+    session.run("mkdocs", "build", "--strict")

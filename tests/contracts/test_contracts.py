@@ -1,0 +1,127 @@
+"""One contract check for each interface, run over every plugin that is registered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dpk_core.errors import PluginError
+from dpk_core.interfaces import Augmenter, Dataset, Sample
+from dpk_core.services.plugins import registry
+from dpk_core.testing import (
+    ContractError,
+    check_augmenter,
+    check_dataset,
+    check_model,
+    check_peak_detector,
+    dot_annotations,
+)
+
+SMALL = {"StackedDenseNet": {"growth_rate": 4}}
+"""Hyperparameters that make a model small enough for a test."""
+
+
+def _names(kind: str) -> list[str]:
+    return [spec.name for spec in registry().specs(kind)]
+
+
+@pytest.mark.parametrize("name", _names("models"))
+def test_every_model_keeps_the_contract(name):
+    check_model(name, **SMALL.get(name, {}))
+
+
+@pytest.mark.parametrize("name", _names("peak_detectors"))
+def test_every_peak_detector_keeps_the_contract(name):
+    check_peak_detector(name)
+
+
+@pytest.mark.parametrize("name", _names("augmenters"))
+def test_every_augmenter_keeps_the_contract(name):
+    check_augmenter(name)
+
+
+def test_annotation_sets_keep_the_dataset_contract():
+    annotations = dot_annotations()
+    check_dataset(annotations)
+    check_dataset(annotations.subset([3, 1, 11]))
+    check_dataset(annotations.labelled())
+
+
+def test_every_registered_target_loads():
+    for kind in ("models", "peak_detectors", "augmenters", "formats", "engines", "commands"):
+        for spec in registry().specs(kind):
+            try:
+                spec.load()
+            except PluginError as error:
+                pytest.fail(str(error))
+
+
+# -- the checks themselves must be able to fail ---------------------------------------------------
+
+
+class _Forgetful(Dataset):
+    """Gives another image each time."""
+
+    def __init__(self):
+        self.skeleton = dot_annotations(1).skeleton
+        self._rng = np.random.default_rng(0)
+
+    def __len__(self):
+        return 3
+
+    @property
+    def image_shape(self):
+        return (8, 8, 1)
+
+    def __getitem__(self, i):
+        if not -3 <= i < 3:
+            raise IndexError(i)
+        image = self._rng.integers(0, 255, (8, 8, 1)).astype(np.uint8)
+        return Sample(image, np.zeros((3, 2), np.float32), np.full(3, 2, np.uint8))
+
+
+def test_check_dataset_notices_a_changing_sample():
+    with pytest.raises(ContractError, match="same sample every time"):
+        check_dataset(_Forgetful())
+
+
+class _Drunk(Augmenter):
+    """Ignores the seed."""
+
+    def __init__(self):
+        self._rng = np.random.default_rng(0)
+
+    def augment(self, images, keypoints, seed):
+        return self._rng.permuted(images, axis=0), keypoints.copy()
+
+
+class _Vandal(Augmenter):
+    """Writes into its input."""
+
+    def augment(self, images, keypoints, seed):
+        images += 1
+        return images, keypoints
+
+
+@pytest.mark.parametrize(
+    ("augmenter", "promise"), [(_Drunk(), "same seed"), (_Vandal(), "stay as they were")]
+)
+def test_check_augmenter_notices(augmenter, promise):
+    with pytest.raises(ContractError, match=promise):
+        check_augmenter(augmenter)
+
+
+class _Middle:
+    """Always finds the centre of the map."""
+
+    def __init__(self, sigma):
+        pass
+
+    def __call__(self, maps):
+        n, h, w, k = maps.shape
+        return np.broadcast_to(np.array([w / 2, h / 2, 1.0]), (n, k, 3))
+
+
+def test_check_peak_detector_notices_a_wrong_peak():
+    with pytest.raises(ContractError, match="clean peak"):
+        check_peak_detector(_Middle)

@@ -25,7 +25,7 @@ PIPELINES = {
         rotate=(-180, 180), scale=(0.9, 1.1), shear=(-8, 8), backend="skimage"
     ),
     "a list": lambda: [iaa.Fliplr(0.5), iaa.Affine(translate_px=(-4, 4)), iaa.Flipud(0.5)],
-    "perspective": lambda: iaa.PerspectiveTransform(0.03),
+    "resize": lambda: iaa.KeepSizeByResize(iaa.Resize((0.6, 0.9))),
     "half turn": lambda: iaa.Rot90(2),
     "nested": lambda: iaa.Sometimes(0.5, iaa.OneOf([iaa.Fliplr(1), iaa.Affine(rotate=90)])),
 }

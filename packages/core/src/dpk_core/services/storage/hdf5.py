@@ -1,0 +1,116 @@
+"""Opening HDF5 files with errors that a user understands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from dpk_core.errors import FileFormatError, FileMissingError, SkeletonError
+from dpk_core.skeleton import Skeleton
+
+FORMAT_VERSION = 1
+"""Version of our files; a reader refuses newer ones."""
+
+
+@contextmanager
+def open_for_reading(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to read from, while others may replace it.
+
+    No lock is taken: our writers never change a finished file in place.
+
+    Raises
+    ------
+    FileMissingError, FileFormatError
+    """
+    if path.is_dir():
+        raise FileFormatError(f"{path} is a folder; expected an HDF5 file (.h5)")
+    if not path.is_file():
+        raise FileMissingError(f"no file at {path}")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        what = "empty" if path.stat().st_size == 0 else f"not HDF5, or cut short ({error})"
+        raise FileFormatError(f"{path} is {what}; expected an HDF5 file (.h5)") from None
+    with file:
+        check_version(file, path)
+        yield file
+
+
+def check_version(file: h5py.File, path: Path) -> None:
+    """FileFormatError when a newer dpk wrote the file."""
+    version = int(file.attrs.get("dpk_format_version", 0))
+    if version > FORMAT_VERSION:
+        raise FileFormatError(
+            f"{path} was written by a newer dpk (format {version}, this one reads up to "
+            f"{FORMAT_VERSION}); update with: python -m pip install -U dpk-core"
+        )
+
+
+def stamp(file: h5py.File, kind: str) -> None:
+    """Note what the file is and who wrote it."""
+    from dpk_core import __version__
+
+    file.attrs["dpk_kind"] = kind
+    file.attrs["dpk_format_version"] = FORMAT_VERSION
+    file.attrs["dpk_version"] = __version__
+
+
+def require_dataset(file: h5py.File, key: str, path: Path, kind: str) -> h5py.Dataset:
+    """The dataset, or FileFormatError with the keys that are there."""
+    item = file.get(key)
+    if not isinstance(item, h5py.Dataset):
+        raise FileFormatError(
+            f"{path} has no {key!r}; expected {kind}, found the keys "
+            f"{', '.join(sorted(file)) or '(none)'}"
+        )
+    return item
+
+
+def write_skeleton(file: h5py.File, skeleton: Skeleton) -> None:
+    """``skeleton`` (k, 2) int32 and ``skeleton_names``, as DeepPoseKit has them."""
+    names = [name.encode() for name in skeleton.names]
+    file.create_dataset("skeleton", data=skeleton.to_array())
+    file.create_dataset("skeleton_names", data=np.array(names, dtype=f"S{max(map(len, names))}"))
+
+
+def read_skeleton(file: h5py.File, path: Path, n_keypoints: int) -> Skeleton:
+    """The inverse of `write_skeleton`; without names, keypoints are numbered."""
+    names = None
+    if "skeleton_names" in file:
+        names = [_text(name) for name in np.ravel(file["skeleton_names"][()])]
+    if "skeleton" not in file:
+        return Skeleton(names or [f"keypoint_{i}" for i in range(n_keypoints)])
+    array = file["skeleton"][()]
+    try:
+        skeleton = Skeleton.from_array(array, names)
+    except SkeletonError as error:
+        raise SkeletonError(f"{path}: {error}") from None
+    if len(skeleton) != n_keypoints:
+        raise FileFormatError(
+            f"{path}: the skeleton has {len(skeleton)} keypoints, the coordinates have "
+            f"{n_keypoints}; they must agree"
+        )
+    return skeleton
+
+
+def write_json(file: h5py.File, name: str, value: Any) -> None:
+    """A JSON attribute."""
+    file.attrs[name] = json.dumps(value)
+
+
+def read_json(file: h5py.File, name: str, path: Path) -> Any:
+    """The inverse of `write_json`; an empty dict when it is not there."""
+    try:
+        return json.loads(file.attrs.get(name, "{}"))
+    except ValueError as error:
+        raise FileFormatError(f"{path}: the attribute {name!r} is damaged ({error})") from None
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,288 @@
+"""Poses in HDF5: a file that grows while a video is predicted and survives a kill at any moment.
+
+=================  ==============  ==============================================================
+``keypoints``      (n, k, 2)       float32 x, y in pixels of the video frame
+``scores``         (n, k)          float32 in [0, 1]
+``frames``         (n,)            int64 number of the frame in the video; -1: row not written yet
+``track_ids``      (n,)            int32; -1: no track
+``rows_done``      ()              int64: rows up to here are whole
+``skeleton``       (k, 2)          int32, and ``skeleton_names``, as in annotation sets
+attributes                         ``provenance`` (JSON), ``complete`` (bool), version
+=================  ==============  ==============================================================
+
+How a kill is survived: room for many rows is allocated ahead, in a file that takes its place whole.
+After that only raw numbers are written into that room, never HDF5's own bookkeeping, and last of
+all ``rows_done``. When the room is used up, a copy with twice of it takes the file's place.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from dpk_core.errors import FileFormatError, OutputExistsError, ValidationError
+from dpk_core.poses import Poses
+from dpk_core.services.storage.atomic import atomic_path, check_output, output_errors
+from dpk_core.services.storage.hdf5 import (
+    open_for_reading,
+    read_json,
+    read_skeleton,
+    require_dataset,
+    stamp,
+    write_json,
+    write_skeleton,
+)
+from dpk_core.skeleton import Skeleton
+
+KIND = "poses"
+_INITIAL_ROWS = 4096
+
+
+def write_poses(path: str | PathLike[str], poses: Poses, *, overwrite: bool = False) -> None:
+    """Write poses at once, whole or not at all.
+
+    Raises
+    ------
+    OutputExistsError, OutputError
+    """
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        _create(temporary, poses.skeleton, poses.provenance, len(poses))
+        with h5py.File(temporary, "r+", locking=False) as file:
+            _put(file, 0, poses)
+            file["rows_done"][()] = len(poses)
+            file.attrs["complete"] = True
+
+
+def read_poses(path: str | PathLike[str], start: int = 0, stop: int | None = None) -> Poses:
+    """Read poses, also those of a prediction that is still running or was cut off.
+
+    Parameters
+    ----------
+    start, stop
+        Rows to read; by default all that are done.
+
+    Raises
+    ------
+    FileMissingError, FileFormatError
+    """
+    path = Path(path)
+    with open_for_reading(path) as file:
+        keypoints = require_dataset(file, "keypoints", path, "poses")
+        if keypoints.ndim != 3 or keypoints.shape[2] != 2:
+            raise FileFormatError(
+                f"{path}: 'keypoints' has the shape {keypoints.shape}; expected (rows, k, 2)"
+            )
+        done = int(require_dataset(file, "rows_done", path, "poses")[()])
+        rows = slice(*slice(start, stop).indices(done))
+        return Poses(
+            keypoints[rows],
+            require_dataset(file, "scores", path, "poses")[rows],
+            read_skeleton(file, path, keypoints.shape[1]),
+            frames=require_dataset(file, "frames", path, "poses")[rows],
+            track_ids=require_dataset(file, "track_ids", path, "poses")[rows],
+            provenance=read_json(file, "provenance", path),
+        )
+
+
+def is_complete(path: str | PathLike[str]) -> bool:
+    """Whether the prediction that wrote the file came to its end."""
+    with open_for_reading(Path(path)) as file:
+        return bool(file.attrs.get("complete", False))
+
+
+class PosesWriter:
+    """Writes poses as they are predicted; a context manager.
+
+    Parameters
+    ----------
+    path
+        The file; it is there, and readable, from the first moment.
+    skeleton
+        Of all rows.
+    provenance
+        Stored with the file. Its entry ``"job"`` says which job this is: another run with the
+        same one may continue the file.
+    overwrite
+        Replace a file that is there.
+    resume
+        Continue a file of the same job.
+    capacity_hint
+        How many rows are expected, to allocate room for them at once.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows that are safely in the file; after a resume, the rows that need not be done again.
+    complete : bool
+        Whether the file was already finished when it was opened.
+
+    Raises
+    ------
+    OutputExistsError
+        When the file is there and belongs to another job (the message says what differs), or
+        neither ``overwrite`` nor ``resume`` is set.
+    OutputError
+        When the disk is full or the folder can't be written.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        skeleton: Skeleton,
+        provenance: dict[str, Any],
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        capacity_hint: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.skeleton = skeleton
+        self.provenance = provenance
+        self.n_rows = 0
+        self.complete = False
+        if resume and self.path.exists() and self._is_same_job(overwrite):
+            self._continue()
+        else:
+            check_output(self.path, overwrite=overwrite)
+            rows = max(1, capacity_hint or _INITIAL_ROWS)
+            with atomic_path(self.path, overwrite=overwrite) as temporary:
+                _create(temporary, skeleton, provenance, rows)
+        self._file: h5py.File | None = self._open()
+
+    def append(self, poses: Poses) -> None:
+        """Add rows; when this returns, a kill can't lose them."""
+        if poses.skeleton.names != self.skeleton.names:
+            raise ValidationError(
+                f"expected poses of {self.skeleton!r}, found {poses.skeleton!r} with other names"
+            )
+        if self._file is None:
+            raise ValueError(f"{self.path} is closed")
+        with output_errors(self.path):
+            if self.n_rows + len(poses) > len(self._file["frames"]):
+                self._grow(self.n_rows + len(poses))
+            _put(self._file, self.n_rows, poses)
+            self._file.flush()
+            self._file["rows_done"][()] = self.n_rows + len(poses)
+            self._file.flush()
+        self.n_rows += len(poses)
+
+    def close(self, *, complete: bool = True) -> None:
+        """Give back the room that was not needed and note whether the job came to its end."""
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+        if complete:
+            self._rewrite(self.n_rows, complete=True)
+            self.complete = True
+
+    def __enter__(self) -> PosesWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close(complete=error is None)
+
+    # -- small parts ----------------------------------------------------------------------------
+
+    def _open(self) -> h5py.File:
+        return h5py.File(self.path, "r+", locking=False)
+
+    def _is_same_job(self, overwrite: bool) -> bool:
+        """Whether the file can be continued; False when it may be replaced instead."""
+        try:
+            with open_for_reading(self.path) as file:
+                stored = read_json(file, "provenance", self.path).get("job")
+        except FileFormatError:
+            stored = None
+        job = self.provenance.get("job")
+        if stored == job and job is not None:
+            return True
+        if overwrite:
+            return False
+        raise OutputExistsError(
+            f"{self.path} exists and is of another job{_differences(stored, job)}; choose another "
+            "name, or replace it (--force, overwrite=True)"
+        )
+
+    def _continue(self) -> None:
+        with open_for_reading(self.path) as file:
+            self.n_rows = int(file["rows_done"][()])
+            self.complete = bool(file.attrs.get("complete", False))
+
+    def _grow(self, needed: int) -> None:
+        assert self._file is not None
+        capacity = max(needed, 2 * len(self._file["frames"]))
+        self._file.close()
+        self._rewrite(capacity, complete=False)
+        self._file = self._open()
+
+    def _rewrite(self, capacity: int, *, complete: bool) -> None:
+        """Put a copy with another capacity in the file's place."""
+        with atomic_path(self.path, overwrite=True) as temporary:
+            _create(temporary, self.skeleton, self.provenance, capacity)
+            with (
+                h5py.File(temporary, "r+", locking=False) as new,
+                open_for_reading(self.path) as old,
+            ):
+                done = int(old["rows_done"][()])
+                for start in range(0, done, 65536):
+                    rows = slice(start, min(start + 65536, done))
+                    for name in ("keypoints", "scores", "frames", "track_ids"):
+                        new[name][rows] = old[name][rows]
+                new["rows_done"][()] = done
+                new.attrs["complete"] = complete
+
+
+def _create(path: Path, skeleton: Skeleton, provenance: dict[str, Any], rows: int) -> None:
+    """A file with room for so many rows, all of it allocated and filled."""
+    k = len(skeleton)
+    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+        stamp(file, KIND)
+        write_json(file, "provenance", provenance)
+        file.attrs["complete"] = False
+        write_skeleton(file, skeleton)
+        for name, shape, dtype, fill in (
+            ("keypoints", (rows, k, 2), np.float32, np.nan),
+            ("scores", (rows, k), np.float32, 0),
+            ("frames", (rows,), np.int64, -1),
+            ("track_ids", (rows,), np.int32, -1),
+            ("rows_done", (), np.int64, 0),
+        ):
+            create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            create.set_fill_time(h5py.h5d.FILL_TIME_ALLOC)
+            create.set_fill_value(np.array(fill, dtype))
+            space = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
+            h5py.h5d.create(
+                file.id, name.encode(), h5py.h5t.py_create(np.dtype(dtype)), space, create
+            )
+
+
+def _put(file: h5py.File, start: int, poses: Poses) -> None:
+    rows = slice(start, start + len(poses))
+    if len(poses):
+        file["keypoints"][rows] = poses.keypoints
+        file["scores"][rows] = poses.scores
+        file["frames"][rows] = poses.frames
+        file["track_ids"][rows] = poses.track_ids
+
+
+def _differences(stored: Any, job: Any) -> str:
+    if not isinstance(stored, dict) or not isinstance(job, dict):
+        return ""
+    lines = [
+        f"\n  {key}: the file has {stored.get(key)!r}, this is {job.get(key)!r}"
+        for key in sorted(set(stored) | set(job))
+        if stored.get(key) != job.get(key)
+    ]
+    return ", it differs in:" + "".join(lines) + "\n" if lines else ""

@@ -15,12 +15,51 @@ from dpk_core.errors import ValidationError
 from dpk_core.task import Task
 from keras import layers
 
+from dpk_models.base import PoseModel, pose_model
 from dpk_models.layers import DepthToSpace, SpaceToDepth
 
 Tensor = keras.KerasTensor
 
 MAX_PADDING = 1.15
 """Automatic padding may enlarge the image's area by this factor to gain another halving."""
+
+
+@pose_model
+class StackedDenseNet(PoseModel):
+    """Stacked DenseNet of Graving et al. 2019: fast, accurate, good from few labelled images.
+
+    Parameters
+    ----------
+    source
+        A `TrainingGenerator` to train from, or only a `Task`. Its ``downsample_factor`` must be
+        2 or more.
+    n_stacks, n_transitions, growth_rate, bottleneck_factor, compression_factor
+        See `build_network`.
+
+    Examples
+    --------
+    >>> from dpk_core.testing import dot_annotations
+    >>> from dpk_core import TrainingGenerator
+    >>> generator = TrainingGenerator(dot_annotations(), augmenter=None)
+    >>> StackedDenseNet(generator, growth_rate=8).network.output_shape
+    [(None, 12, 16, 7), (None, 12, 16, 7)]
+    """
+
+    n_stacks: int = 1
+    n_transitions: int = -1
+    growth_rate: int = 48
+    bottleneck_factor: float = 1.0
+    compression_factor: float = 0.5
+
+    def build(self, task: Task) -> keras.Model:
+        return build_network(
+            task,
+            n_stacks=self.n_stacks,
+            n_transitions=self.n_transitions,
+            growth_rate=self.growth_rate,
+            bottleneck_factor=self.bottleneck_factor,
+            compression_factor=self.compression_factor,
+        )
 
 
 def build_network(

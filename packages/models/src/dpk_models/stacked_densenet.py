@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import attrs
 import keras
 import numpy as np
-from dpk_core.errors import ValidationError
-from dpk_core.task import Task
 from keras import layers
 
+from dpk_core.errors import ValidationError
+from dpk_core.task import Task
 from dpk_models.base import PoseModel, pose_model
 from dpk_models.layers import DepthToSpace, SpaceToDepth
 
@@ -42,7 +42,7 @@ class StackedDenseNet(PoseModel):
     >>> from dpk_core import TrainingGenerator
     >>> generator = TrainingGenerator(dot_annotations(), augmenter=None)
     >>> StackedDenseNet(generator, growth_rate=8).network.output_shape
-    [(None, 12, 16, 7), (None, 12, 16, 7)]
+    [(None, 12, 16, 8), (None, 12, 16, 8)]
     """
 
     n_stacks: int = 1

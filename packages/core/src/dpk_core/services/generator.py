@@ -62,6 +62,8 @@ class TrainingGenerator:
         What a model needs to know.
     split : Split
         Rows of `dataset` for training and for validation.
+    source_name : str
+        The path that was given, "" for a `Dataset`.
 
     Raises
     ------
@@ -103,6 +105,7 @@ class TrainingGenerator:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.dataset = _usable(open_source(source), only_annotated)
+        self.source_name = "" if isinstance(source, Dataset) else fspath(source)
         height, width, channels = self.dataset.image_shape
         size = scaled_size((height, width), scale)
         self.task = Task(

@@ -123,7 +123,7 @@ def sample_frames(
     candidates, features = _look_at(video, candidates, progress)
     if len(candidates) < n:
         warnings.warn(
-            f"asked for {n} frames, but only {len(candidates)} could be read; is the video damaged?",
+            f"asked for {n} frames, but only {len(candidates)} could be read; the video is damaged",
             stacklevel=2,
         )
     chosen = _evenly(_cluster(features, min(n, n_clusters), seed), n, rng)

@@ -40,7 +40,7 @@ def check_peak_detector(detector: str | type, tolerance: float = 0.75) -> None:
 
 def gaussian_maps(peaks: np.ndarray, size: tuple[int, int], sigma: float) -> np.ndarray:
     """(n, h, w, k) float32 maps, each a Gaussian of height 1 at peaks (n, k, 2) in map pixels."""
-    y, x = np.mgrid[: size[0], : size[1], None]
+    y, x = np.mgrid[: size[0], : size[1]][..., None]
     dx = x - peaks[:, None, None, :, 0]
     dy = y - peaks[:, None, None, :, 1]
     return np.exp(-(dx**2 + dy**2) / (2 * sigma**2)).astype(np.float32)

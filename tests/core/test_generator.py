@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dpk_core.annotations import AnnotationSet, Source
-from dpk_core.errors import FileMissingError, ValidationError
-from dpk_core.interfaces import Augmenter, Dataset, Sample
+from dpk_core.errors import FileFormatError, FileMissingError, ValidationError
+from dpk_core.interfaces import Augmenter, Dataset, PoseFormat, Sample
+from dpk_core.services import plugins
 from dpk_core.services.generator import TrainingGenerator
 from dpk_core.services.splits import Split
+from dpk_core.services.storage import write_annotations
 from dpk_core.skeleton import Skeleton
+from dpk_core.specs import FormatSpec
 
 SKELETON = Skeleton.from_rows(
     [("head", None, None), ("left", "head", "right"), ("right", "head", "left")]
@@ -213,3 +219,59 @@ def test_training_and_validation_datasets_are_in_original_pixels():
         assert validation[1].image.shape == validation.image_shape == (20, 30, 1)
         with pytest.raises(IndexError):
             validation[2]
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 2**30])
+def test_a_file_of_annotations(tmp_path, cache_bytes):
+    path = tmp_path / "data.h5"
+    write_annotations(path, make_set(12, sources=tuple(Source("a.mp4", i) for i in range(12))))
+    generator = TrainingGenerator(path, augmenter=None, cache_bytes=cache_bytes)
+    assert generator.split.method == "block"
+    for images, keypoints in generator.batches(4):
+        np.testing.assert_array_equal(images[:, 0, 0, 0], keypoints[:, 2, 1])
+
+
+def test_a_file_that_is_no_annotations(tmp_path):
+    path = tmp_path / "data.h5"
+    path.write_text("no HDF5")
+    with pytest.raises(FileFormatError, match=r"data\.h5"):
+        TrainingGenerator(path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileFormatError, match=r"folder is not a set of annotations.*dpk plugins"):
+        TrainingGenerator(tmp_path / "folder")
+
+
+class TextFormat(PoseFormat):
+    """Counts its images in a text file."""
+
+    def sniff(self, path):
+        return Path(path).read_text().startswith("images: ")
+
+    def read(self, path, **options):
+        return make_set(int(Path(path).read_text().split()[1]))
+
+
+@pytest.mark.parametrize("name", ["data.txt", "data.h5"])
+def test_a_format_plugin_reads_what_it_recognises(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_text("images: 7")
+    specs = [
+        FormatSpec("broken", "does not import", "no_such_module:Format", reads=["annotations"]),
+        FormatSpec("poses", "is not asked", "no_such_module:Format", reads=["poses"]),
+        FormatSpec("text", "reads text", f"{__name__}:TextFormat", reads=["annotations"]),
+    ]
+    monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(TextFormat=TextFormat))
+    monkeypatch.setattr(plugins, "registry", lambda: SimpleNamespace(specs=lambda kind: specs))
+    with pytest.warns(UserWarning, match="'broken' could not be loaded"):
+        generator = TrainingGenerator(tmp_path / name, augmenter=None)
+    assert len(generator.dataset) == 7
+
+
+def test_deepposekits_own_file(test_data):
+    path = test_data / "fly" / "example_annotation_set.h5"
+    with pytest.raises(ValidationError, match=r"none of the 100 images.*only_annotated=False"):
+        TrainingGenerator(path)
+    generator = TrainingGenerator(path, only_annotated=False)
+    images, keypoints = generator.batches(16)[0]
+    assert images.shape == (16, 192, 192, 1)
+    assert keypoints.shape == (16, 32, 2)
+    assert generator.task.output_shape == (48, 48)

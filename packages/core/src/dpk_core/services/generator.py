@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -10,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from dpk_core.annotations import AnnotationSet
-from dpk_core.errors import DpkError, FileFormatError, FileMissingError, ValidationError
+from dpk_core.errors import (
+    DpkError,
+    FileFormatError,
+    FileMissingError,
+    PluginError,
+    ValidationError,
+)
 from dpk_core.interfaces import Augmenter, Dataset, Sample
 from dpk_core.services.imaging import check_uint8, prepare_images, scale_keypoints, scaled_size
 from dpk_core.services.splits import Split, make_split
@@ -322,7 +329,7 @@ def open_source(source: str | PathLike[str] | Dataset) -> Dataset:
     if other is None:
         raise FileFormatError(
             f"{path} is not a set of annotations that dpk knows; expected a .h5 file of labelled "
-            "images or a format that an installed plugin reads (`dpk plugins` lists them)"
+            "images or a format that an installed plugin reads (`dpk plugins` lists them all)"
         )
     return other
 
@@ -333,7 +340,11 @@ def _read_with_plugin(path: Path) -> Dataset | None:
     for spec in registry().specs("formats"):
         if "annotations" not in spec.reads:
             continue
-        pose_format = spec.load()()
+        try:
+            pose_format = spec.load()()
+        except PluginError as error:  # one broken plugin does not keep the others from reading
+            warnings.warn(str(error), stacklevel=2)
+            continue
         if pose_format.sniff(path):
             found = pose_format.read(path)
             if isinstance(found, Dataset):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from dpk_core.interfaces import Augmenter, Dataset, Sample
 from dpk_core.services.imaging import check_uint8, prepare_images, scale_keypoints, scaled_size
 from dpk_core.services.splits import Split, make_split
 from dpk_core.skeleton import Skeleton
+from dpk_core.specs import FormatSpec
 from dpk_core.task import Task
 
 CACHE_BYTES = 2**30
@@ -218,7 +219,7 @@ class TrainingGenerator:
         )
 
 
-class Batches(Sequence[tuple[np.ndarray, np.ndarray]]):
+class Batches:
     """The batches of one epoch, by number, each made when it is asked for.
 
     ``[i]`` gives images (b, h, w, c) uint8 and keypoints (b, k, 2) float32 in pixels of those
@@ -245,13 +246,16 @@ class Batches(Sequence[tuple[np.ndarray, np.ndarray]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[override]
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         index = range(len(self))[index]
         images, keypoints = self._examples.take(self._rows[index])
         if self._augmenter is None:
             return images, keypoints
         seed = np.random.SeedSequence([*self._seed, 1, index]).generate_state(1)[0]
         return self._augmenter.augment(images, keypoints, int(seed))
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return (self[i] for i in range(len(self)))
 
     def rows(self, index: int) -> np.ndarray:
         """Rows of the generator's dataset that batch ``index`` is made of."""
@@ -338,7 +342,7 @@ def _read_with_plugin(path: Path) -> Dataset | None:
     from dpk_core.services.plugins import registry
 
     for spec in registry().specs("formats"):
-        if "annotations" not in spec.reads:
+        if not isinstance(spec, FormatSpec) or "annotations" not in spec.reads:
             continue
         try:
             pose_format = spec.load()()

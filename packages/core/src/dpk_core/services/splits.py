@@ -26,6 +26,10 @@ def _rows(value: Sequence[int] | np.ndarray) -> np.ndarray:
     return array
 
 
+def _names(value: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(name) for name in value)
+
+
 @attrs.frozen(repr=False)
 class Split:
     """Rows of a dataset that train and rows that validate.
@@ -62,7 +66,7 @@ class Split:
     n_images: int
     method: str = "given"
     seed: int = 0
-    held_out: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    held_out: tuple[str, ...] = attrs.field(default=(), converter=_names)
 
     def __attrs_post_init__(self) -> None:
         every = np.concatenate([self.train, self.validation])

@@ -6,7 +6,7 @@ import colorsys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dpk_core import Skeleton
@@ -56,13 +56,14 @@ def centroid(drawn: np.ndarray) -> np.ndarray:
 def test_a_point_lies_where_it_belongs(x, y, size, score):
     style = DrawStyle(size=size, colors=WHITE.colors)
     drawn = draw_pose(np.zeros((100, 160), np.uint8), [[x, y]], [score], DOT, style=style)
-    assert np.abs(centroid(drawn) - (x, y)).max() < 0.2
+    assert np.abs(centroid(drawn) - (x, y)).max() < 0.06
 
 
 @settings(max_examples=30, deadline=None)
 @given(ax=st.floats(20, 140), ay=st.floats(20, 80), bx=st.floats(20, 140), by=st.floats(20, 80))
 def test_an_edge_runs_from_point_to_point(ax, ay, bx, by):
     a, b = np.array([ax, ay]), np.array([bx, by])
+    assume(np.hypot(*(b - a)) > 3)
     style = DrawStyle(points=False, colors=np.full((2, 3), 255))
     drawn = draw_pose(np.zeros((100, 160), np.uint8), np.stack([a, b]), None, PAIR, style=style)
     assert np.abs(centroid(drawn) - (a + b) / 2).max() < 0.5
@@ -73,7 +74,7 @@ def test_pixel_centres_are_whole_numbers():
     assert drawn[20, 20].min() == 255
     mirrored = [drawn[::-1], drawn[:, ::-1], drawn.transpose(1, 0, 2)]
     for other in mirrored:
-        assert np.abs(drawn.astype(int) - other).max() < 10
+        np.testing.assert_array_equal(drawn, other)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 32, 1), (48, 64, 3), (2160, 3840, 3), (1, 1)])

@@ -166,9 +166,10 @@ def draw_trails(
             a, b = fixed[t - 1, j].tolist(), fixed[t, j].tolist()
             cv2.line(color_layer, a, b, colors[j].tolist(), width + 2, cv2.LINE_8, _SHIFT)
             cv2.line(alpha, a, b, strength, width, cv2.LINE_AA, _SHIFT)
-    share = alpha[..., None].astype(np.float32) / 255
-    blended = region * (1 - share) + color_layer * share
-    region[...] = np.rint(blended).astype(np.uint8)
+    drawn = alpha > 0
+    share = alpha[drawn][:, None].astype(np.float32) / 255
+    blended = region[drawn] * (1 - share) + color_layer[drawn] * share
+    region[drawn] = np.rint(blended).astype(np.uint8)
     return canvas
 
 
@@ -262,9 +263,12 @@ def _draw_individual(
         top, bottom, left, right = box
         region = canvas[top:bottom, left:right]
         layer = region.copy()
-        fixed = _fixed_point(points - (left, top))
-        _draw_edges(layer, chosen_edges, fixed, colors, style.line_width(canvas.shape[:2]))
-        _draw_points(layer, chosen, fixed, colors, style.point_radius(canvas.shape[:2]), solid)
+        local = points - (left, top)
+        _draw_edges(
+            layer, chosen_edges, _fixed_point(local), colors, style.line_width(canvas.shape[:2])
+        )
+        radius = style.point_radius(canvas.shape[:2])
+        _draw_points(layer, local[chosen], colors[chosen], radius, solid)
         if opacity < 1:
             mixed = region * (1 - opacity) + layer * opacity
             layer = np.rint(mixed).astype(np.uint8)
@@ -287,26 +291,40 @@ def _draw_edges(
 
 def _draw_points(
     layer: np.ndarray,
-    chosen: np.ndarray,
-    fixed: np.ndarray,
+    points: np.ndarray,
     colors: np.ndarray,
     radius: float,
     solid: bool,
 ) -> None:
-    import cv2
+    line = max(1.0, 0.3 * radius)
+    for point, color in zip(points, colors, strict=True):
+        if not solid:
+            outer = max(1.5, radius) + line / 2
+            _draw_disc(layer, point, outer, color, hole=outer - line)
+            continue
+        if radius >= 2:  # a dark rim keeps points visible on bright fur and snow
+            _draw_disc(layer, point, radius + line, np.zeros(3), hole=radius - 0.5)
+        _draw_disc(layer, point, radius, color)
 
-    outline = max(1.0, 0.3 * radius)
-    for i in chosen:
-        centre, color = fixed[i].tolist(), colors[i].tolist()
-        if solid:
-            if radius >= 2:  # a dark rim keeps points visible on bright fur and snow
-                rim = round((radius + outline) * _ONE_PIXEL)
-                cv2.circle(layer, centre, rim, (0, 0, 0), -1, cv2.LINE_AA, _SHIFT)
-            size = round(radius * _ONE_PIXEL)
-            cv2.circle(layer, centre, size, color, -1, cv2.LINE_AA, _SHIFT)
-        else:
-            size = round(max(1.5, radius) * _ONE_PIXEL)
-            cv2.circle(layer, centre, size, color, round(outline), cv2.LINE_AA, _SHIFT)
+
+def _draw_disc(
+    layer: np.ndarray, point: np.ndarray, radius: float, color: np.ndarray, hole: float = -1.0
+) -> None:
+    """Blend in a disc or a ring by how much of each pixel it covers.
+
+    OpenCV's circles are off by up to a quarter of a pixel, differently in each version.
+    """
+    height, width = layer.shape[:2]
+    left, top = np.maximum(0, np.floor(np.clip(point, -_FAR, _FAR) - radius - 1)).astype(int)
+    right, bottom = np.ceil(np.clip(point, -_FAR, _FAR) + radius + 2).astype(int)
+    if left >= width or top >= height or right <= 0 or bottom <= 0:
+        return
+    patch = layer[top:bottom, left:right]
+    dy = np.arange(top, top + patch.shape[0])[:, None] - point[1]
+    dx = np.arange(left, left + patch.shape[1]) - point[0]
+    distance = np.sqrt(dx * dx + dy * dy)
+    covered = np.clip(np.minimum(radius - distance, distance - hole) + 0.5, 0, 1)[..., None]
+    patch[...] = np.rint(patch + covered * (color - patch)).astype(np.uint8)
 
 
 def _fixed_point(points: np.ndarray) -> np.ndarray:

@@ -118,6 +118,20 @@ def test_a_video_that_ends_early_is_sampled_where_it_can_be_read():
         sample_frames(Scenes(np.zeros(60), readable=0), 5)
 
 
+def test_a_damaged_video_is_sampled_before_the_damage():
+    class Damaged(Scenes):
+        def frames(self, start, stop, step):
+            yield from super().frames(start, min(stop, self.readable), step)
+            raise VideoError(f"frame {self.readable} cannot be decoded")
+
+    with pytest.warns(UserWarning, match="frame 20 cannot be decoded; choosing from the frames"):
+        chosen = sample_frames(Damaged(np.zeros(60), readable=20), 5)
+    assert len(chosen) == 5
+    assert chosen.max() < 20
+    with pytest.raises(VideoError, match="frame 0 cannot"):
+        sample_frames(Damaged(np.zeros(60), readable=0), 5)
+
+
 def test_wrong_requests_say_what_is_expected():
     video = Scenes(np.zeros(10))
     with pytest.raises(ValidationError, match=r"kmeans.*found 'means'"):

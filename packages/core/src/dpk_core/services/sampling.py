@@ -172,12 +172,17 @@ def _look_at(
     small: list[np.ndarray] = []
     found: list[int] = []
     reading = video.frames(first, int(candidates[-1]) + 1, step)
-    for i, (frame, take) in enumerate(zip(reading, wanted, strict=False)):
-        if take:
-            small.append(_small_gray(np.asarray(frame)))
-            found.append(first + i * step)
-        if progress is not None:
-            progress(i + 1, len(wanted))
+    try:
+        for i, (frame, take) in enumerate(zip(reading, wanted, strict=False)):
+            if take:
+                small.append(_small_gray(np.asarray(frame)))
+                found.append(first + i * step)
+            if progress is not None:
+                progress(i + 1, len(wanted))
+    except VideoError as error:  # the frames before the damage are as good as any
+        if not small:
+            raise
+        warnings.warn(f"{error}; choosing from the frames before that", stacklevel=3)
     if not small:
         raise VideoError(f"none of {len(candidates)} frames could be read; is the video damaged?")
     return np.array(found, dtype=np.int64), np.stack(small)

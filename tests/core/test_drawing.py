@@ -56,7 +56,7 @@ def centroid(drawn: np.ndarray) -> np.ndarray:
 def test_a_point_lies_where_it_belongs(x, y, size, score):
     style = DrawStyle(size=size, colors=WHITE.colors)
     drawn = draw_pose(np.zeros((100, 160), np.uint8), [[x, y]], [score], DOT, style=style)
-    assert np.abs(centroid(drawn) - (x, y)).max() < 0.06
+    assert np.abs(centroid(drawn) - (x, y)).max() < 0.1
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,68 @@
+"""``dpk evaluate``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpk_core.cli.console import note, say, table
+
+
+class Only(str, Enum):
+    """Which images to evaluate."""
+
+    validation = "validation"
+    all = "all"
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="A trained model.")],
+    labels: Annotated[Path, typer.Argument(help="Labelled images, as for dpk train.")],
+    only: Annotated[
+        Only | None,
+        typer.Option(
+            help="validation: the images that training held out (the default where it can be); "
+            "all: every labelled image."
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 32,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the error of every image to this file.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the CSV file.")] = False,
+) -> None:
+    """Measure a model's error in pixels against labels.
+
+    [bold]Example:[/bold] dpk evaluate model.keras labels.h5 --csv errors.csv
+
+    Errors on images that trained the model flatter it, so by default only those are evaluated
+    that its training held out, when these are the labels that it was trained on.
+    """
+    from dpk_core.cli.progress import shown
+    from dpk_core.services.storage.atomic import check_output
+    from dpk_core.workflow.evaluate import evaluate_model
+
+    if csv is not None:
+        check_output(csv, overwrite=force)
+    with shown() as progress:
+        result = evaluate_model(
+            model,
+            labels,
+            only=None if only is None else only.value,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    note(f"On {result.images_used}. Errors in pixels:")
+    rows = result.summary.to_rows()
+    columns = list(rows[0])
+    table(columns, [[_cell(row.get(c, "")) for c in columns] for row in rows], numbers=columns[1:])
+    if csv is not None:
+        result.write_csv(csv, overwrite=force)
+        say(f"{csv}: errors of {len(result.rows)} images")
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,62 @@
+"""``dpk predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpk_core.cli.console import INTERRUPTED, note, say
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="A trained model.")],
+    video: Annotated[
+        Path, typer.Argument(help="A video; or a labelled set (.h5), or a folder of images.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Default: VIDEO.poses.h5 beside the video."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Frames at once.")] = 32,
+    start: Annotated[int, typer.Option(help="The first frame, from 0.")] = 0,
+    stop: Annotated[int | None, typer.Option(help="The frame after the last one.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew and replace the output.")
+    ] = False,
+) -> None:
+    """Find the keypoints in every frame of a video.
+
+    [bold]Example:[/bold] dpk predict model.keras mouse.mp4
+
+    Results are stored while it runs. Interrupted or killed, the same command carries on at the
+    next frame; when all is done already, it says so and does nothing.
+    """
+    from dpk_core.cli.progress import duration, shown
+    from dpk_core.workflow.predict import predict_video
+
+    try:
+        with shown() as progress:
+            result = predict_video(
+                model,
+                video,
+                output,
+                batch_size=batch_size,
+                overwrite=force,
+                start=start,
+                stop=stop,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        note("Interrupted. What was done is stored; the same command carries on from there.")
+        raise typer.Exit(INTERRUPTED) from None
+    if result.nothing_to_do:
+        say(f"{result.output}: all {result.n_frames} frames were done already")
+        return
+    done = result.n_frames - result.n_before
+    speed = f"{done / result.seconds:.1f} frames/s" if result.seconds else ""
+    before = f", {result.n_before} of them before" if result.n_before else ""
+    say(
+        f"{result.output}: {result.n_frames} frames{before}, in {duration(result.seconds)} ({speed})"
+    )

@@ -1,0 +1,160 @@
+"""``dpk train``."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dpk_core.cli.console import INTERRUPTED, note, say
+
+
+class Schedule(str, Enum):
+    """How the learning rate falls."""
+
+    plateau = "plateau"
+    cosine = "cosine"
+
+
+class GroupBy(str, Enum):
+    """How validation images are chosen."""
+
+    auto = "auto"
+    video = "video"
+    block = "block"
+    random = "random"
+
+
+def command(
+    labels: Annotated[
+        Path, typer.Argument(help="Labelled images: a .h5 set, or another program's project.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model to write.")] = Path(
+        "model.keras"
+    ),
+    model: Annotated[
+        str, typer.Option(help="Name of the model; dpk plugins lists them.")
+    ] = "StackedDenseNet",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter; may be repeated."),
+    ] = None,
+    downsample_factor: Annotated[
+        int, typer.Option(help="Confidence maps are 2^this times smaller than the images.")
+    ] = 2,
+    scale: Annotated[
+        float, typer.Option(help="Resize images by this; 0.5 trains four times as fast.")
+    ] = 1.0,
+    sigma: Annotated[
+        float, typer.Option(help="Width of a confidence peak, in pixels of the resized images.")
+    ] = 5.0,
+    grayscale: Annotated[bool, typer.Option("--grayscale", help="Train without colour.")] = False,
+    no_graph: Annotated[
+        bool, typer.Option("--no-graph", help="Don't learn the posture graph as well.")
+    ] = False,
+    augmenter: Annotated[
+        str, typer.Option(help="default, none, or the name of a plugin's.")
+    ] = "default",
+    validation_split: Annotated[
+        float, typer.Option(help="Fraction of the images held out for validation.")
+    ] = 0.1,
+    group_by: Annotated[
+        GroupBy, typer.Option(help="Hold out whole videos, blocks of frames, or single images.")
+    ] = GroupBy.auto,
+    all_labels: Annotated[
+        bool,
+        typer.Option("--all-labels", help="Also train on positions not marked as annotated."),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of split, weights, order and augmentation.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(help="At most so many passes over the images.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 16,
+    workers: Annotated[int, typer.Option(help="Threads that prepare images.")] = 1,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam, to begin with.")] = None,
+    schedule: Annotated[
+        Schedule | None,
+        typer.Option(help="plateau: fall when it stalls; cosine: fall to the end of the time."),
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after this, such as 20m or 1h30m.")
+    ] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder for log, split, checkpoints. Default: the output with .run."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the training that was interrupted.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a model and a run that are there.")
+    ] = False,
+) -> None:
+    """Train a model on labelled images.
+
+    [bold]Example:[/bold] dpk train labels.h5 -o model.keras --set growth_rate=32 --scale 0.5
+
+    By default it follows the published routine: it ends by itself when the validation error no
+    longer improves, and keeps the best weights. Ctrl-C ends it sooner and keeps the best weights
+    so far; the same command with [bold]--resume[/bold] then carries on.
+    """
+    from dpk_core.cli.options import assignments, given, seconds
+    from dpk_core.cli.progress import training_shown
+    from dpk_core.workflow.train import train_model
+
+    fit_options = given(
+        batch_size=batch_size,
+        n_workers=workers,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        schedule=None if schedule is None else schedule.value,
+        time_limit=None if time_limit is None else seconds(time_limit),
+    )
+    with training_shown() as progress:
+        result = train_model(
+            labels,
+            model,
+            output,
+            hyperparameters=assignments(settings or ()),
+            generator_options={
+                "downsample_factor": downsample_factor,
+                "scale": scale,
+                "sigma": sigma,
+                "grayscale": grayscale,
+                "use_graph": not no_graph,
+                "augmenter": None if augmenter.lower() == "none" else augmenter,
+                "validation_split": validation_split,
+                "group_by": group_by.value,
+                "only_annotated": not all_labels,
+                "seed": seed,
+            },
+            fit_options=fit_options,
+            run_dir=run_dir,
+            resume=resume,
+            overwrite=force,
+            progress=progress,
+            on_start=note,
+        )
+    say(_summary(result))
+    if result.was_interrupted:
+        note(f"Interrupted. Carry on with: {_resume_command()}")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _summary(result: Any) -> str:
+    text = f"{result.output}: {result.stopped}"
+    if result.best:
+        text += f", best epoch {result.best['epoch']:.0f}"
+    if not math.isnan(result.validation_error_px):
+        text += f", validation error {result.validation_error_px:.2f} px"
+    return f"{text}; log in {result.run_dir}"
+
+
+def _resume_command() -> str:
+    arguments = [a for a in sys.argv[1:] if a not in ("--resume", "--force")]
+    return shlex.join(["dpk", *arguments, "--resume"])

@@ -17,7 +17,7 @@ Side = Literal["left", "right", "middle"]
 _RANGES: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "left": ((222, 0.60), (184, 0.50)),
     "right": ((6, 0.58), (42, 0.53)),
-    "middle": ((100, 0.62), (62, 0.70)),
+    "middle": ((128, 0.60), (60, 0.68)),
 }
 # Without any left and right: Okabe and Ito's palette, "Color universal design" (2008), without
 # black, in an order that puts the most different ones first.

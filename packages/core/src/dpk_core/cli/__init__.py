@@ -10,7 +10,7 @@ from types import FrameType
 def main() -> None:
     """Run ``dpk``; the exit code is 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
     # TensorFlow tells of its every optimization; who wants that sets the variable.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     signal.signal(signal.SIGTERM, _interrupt)
     from dpk_core.cli.app import app
 

@@ -1,0 +1,192 @@
+"""Decoding from an entry on, with every picture known by the packet it came from.
+
+Each packet is stamped with its position in decoding order before it goes to the decoder, which
+hands the stamp on to the picture. Frames are thus identified without relying on timestamps that
+may be missing, repeated or wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import av
+import av.error
+
+from dpk_core.errors import VideoError
+from dpk_core.services.video.damage import DamageLog
+from dpk_core.services.video.feed import PacketFeed
+from dpk_core.services.video.index import NO_FRAME, FrameIndex
+from dpk_core.services.video.source import VideoSource, describe
+
+
+class MisplacedError(Exception):
+    """Several decoder threads met a problem, and only a single one can tell where it is."""
+
+
+class DisorderError(VideoError):
+    """The decoder gives frames in another order than the timestamps say."""
+
+
+class Decoder:
+    """Gives the pictures of one video in order, from any frame on.
+
+    Frames that do not decode are left out and noted in the damage log: a number that is skipped
+    is always in the log. One decoder belongs to one thread.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        index: FrameIndex,
+        damage: DamageLog,
+        *,
+        n_threads: int,
+        strict: bool,
+    ) -> None:
+        self._source = source
+        self._index = index
+        self._damage = damage
+        self._strict = strict
+        self._feed = PacketFeed(source, index, n_threads=n_threads, strict=strict)
+        self.failed: set[int] = set()  # packets given up, in decoding order
+        self.position = NO_FRAME  # the packet that went to the decoder last
+
+    def close(self) -> None:
+        """Close the file."""
+        self._feed.close()
+
+    def pictures(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(number, picture) of all frames from ``start`` on that decode, in order."""
+        wanted = start
+        while True:
+            try:
+                for number, picture in self._pictures(wanted):
+                    wanted = number + 1
+                    yield number, picture
+                return
+            except MisplacedError:
+                self._damage.careful = True
+
+    def stamped(self, entry: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(packet, picture) as they leave the decoder, beginning at packet ``entry``.
+
+        After an error the pictures that cannot be trusted are noted, and decoding goes on at the
+        next entry.
+        """
+        if self._damage.careful:
+            self._feed.use_one_thread()
+        packets = self._feed.packets_from(entry)
+        begun = resume = entry
+        while (item := next(packets, None)) is not None:
+            position, packet = item
+            if position < resume or self._is_orphan(position, begun):
+                continue
+            self.position = position
+            pictures, problem = self._decode(position, packet)
+            if not problem:
+                yield from _stamps(pictures)
+                continue
+            if self._feed.n_threads != 1:
+                raise MisplacedError
+            pictures += self._drain()
+            self._feed.decoder.flush_buffers()
+            self._give_up(position, problem)
+            own = self._index.entry_of(position)
+            if self._index.leads(position, own):
+                # Only what is shown before the entry is lost: take up the entry once more.
+                yield from (s for s in _stamps(pictures) if self._index.leads(s[0], own))
+                begun = resume = own
+                packets = self._feed.packets_from(own)
+            else:
+                yield from _stamps(pictures)
+                begun = resume = self._index.next_entry(position)
+        yield from _stamps(self._drain())
+
+    def _is_orphan(self, position: int, begun: int) -> bool:
+        """Whether a packet needs pictures from before the entry that decoding began at."""
+        if not self._index.leads(position, begun):
+            return False
+        number = self._index.number_of[position]
+        at_beginning = begun == self._index.entries[0]
+        return not at_beginning or number == NO_FRAME or number in self._damage
+
+    def _pictures(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        expected = start
+        for number, picture in self._numbered(start):
+            if number < start or number in self._damage:
+                continue
+            if number < expected:
+                raise DisorderError(
+                    f"{self._source.path}: the decoder gives frame {number} after frame "
+                    f"{expected - 1}, so the file's timestamps are wrong; open it with "
+                    'VideoReader(..., index="decode")'
+                )
+            self._note_missing(expected, number)
+            expected = number + 1
+            if number not in self._damage:
+                yield number, picture
+        self._note_missing(expected, len(self._index))
+
+    def _numbered(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        if self._index.by_count:
+            for number, (_, picture) in enumerate(self.stamped(self._index.entries[0])):
+                yield number, picture
+            return
+        for packet, picture in self.stamped(self._index.entry_for(start)):
+            number = int(self._index.number_of[packet])
+            if number != NO_FRAME:
+                yield number, picture
+
+    def _decode(self, position: int, packet: av.Packet) -> tuple[list[av.VideoFrame], str]:
+        """The pictures that a packet brings out, and what is wrong with it or ""."""
+        if self._strict and not self._index.packets.whole[position]:
+            return [], self._index.cut or "its data is incomplete"
+        packet.pts = position
+        try:
+            pictures = list(self._feed.decoder.decode(packet))
+        except av.error.FFmpegError as error:
+            return [], f"its data is damaged ({describe(error)})" if self._strict else ""
+        if self._strict and any(picture.is_corrupt for picture in pictures):
+            return [p for p in pictures if not p.is_corrupt], "its data is damaged"
+        return pictures, ""
+
+    def _drain(self) -> list[av.VideoFrame]:
+        """What the decoder still holds."""
+        try:
+            held = list(self._feed.decoder.decode(None))
+        except av.error.FFmpegError:
+            return []
+        return [p for p in held if not (self._strict and p.is_corrupt)]
+
+    def _give_up(self, packet: int, problem: str) -> None:
+        own = int(self._index.number_of[packet])
+        self.failed.update(self._index.depending_on(packet))
+        if own != NO_FRAME:
+            self._damage.add([own], problem)
+            problem = f"it is stored as a difference to frame {own}, which is damaged: {problem}"
+        self._damage.add(self._index.lost_with(packet), problem)
+
+    def _note_missing(self, first: int, end: int) -> None:
+        """Note frames ``first`` to ``end - 1``, which the decoder did not give."""
+        for number in range(first, end):
+            if number in self._damage:
+                continue
+            packet = int(self._index.packet_of[number])
+            if packet == NO_FRAME:
+                self._damage.add([number], self._index.cut)
+                continue
+            if self._strict and self._feed.n_threads != 1:
+                raise MisplacedError
+            lost = self._index.lost_with(packet) if self._strict else [number]
+            self._damage.add(
+                [n for n in lost if n >= number],
+                "the decoder gives no picture for it (if the video plays well elsewhere, open it "
+                'with VideoReader(..., index="decode"))',
+                silent=True,
+            )
+
+
+def _stamps(pictures: list[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+    for picture in pictures:
+        if picture.pts is not None:
+            yield int(picture.pts), picture

@@ -1,0 +1,143 @@
+"""Which packets a decoder can begin at and still give exactly the frames it would give anyway.
+
+A container's keyframe flag is not enough: H.264 encoders flag pictures after which earlier ones
+may still be referenced, or that take several frames to recover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import av.codec
+
+# Every flagged keyframe of these resets the decoder, seen from the keyframe's display time on.
+_RESETTING_CODECS = {
+    "mpeg4",
+    "mpeg2video",
+    "mpeg1video",
+    "vp8",
+    "vp9",
+    "av1",
+    "ffv1",
+    "png",
+    "theora",
+    "flv1",
+    "h263",
+    "msmpeg4v2",
+    "msmpeg4v3",
+    "wmv1",
+    "wmv2",
+}
+_HEAD = 65536  # parameter sets and messages come before the first slice
+_H264_SLICE, _H264_IDR, _H264_SEI = 1, 5, 6
+_H264_RECOVERY_POINT = 6
+_HEVC_IRAP = range(16, 22)
+_HEVC_FIRST_NON_SLICE = 32
+
+
+class EntryRule:
+    """Decides for the keyframes of one stream whether decoding may begin there."""
+
+    def __init__(self, codec: av.codec.Codec, extradata: bytes | None) -> None:
+        self._codec = codec.canonical_name
+        self._length_size = _length_size(self._codec, extradata)
+        self._intra_only = bool(codec.intra_only)
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether the codec shows its frames in the order it stores them."""
+        return self._intra_only or self._codec in {"vp8", "vp9", "av1", "ffv1", "png"}
+
+    def is_entry(self, packet: memoryview) -> bool:
+        """Whether decoding may begin at this keyframe packet."""
+        if self._codec == "h264":
+            return self._is_h264_entry(packet)
+        if self._codec == "hevc":
+            return self._is_hevc_entry(packet)
+        return self._intra_only or self._codec in _RESETTING_CODECS
+
+    def shows_picture(self, packet: memoryview) -> bool:
+        """False for a packet that only serves as a reference (VP8's alternate frames)."""
+        return self._codec != "vp8" or bool(packet[0] >> 4 & 1)
+
+    def _is_h264_entry(self, packet: memoryview) -> bool:
+        for unit in _units(packet, self._length_size):
+            kind = unit[0] & 31
+            if kind == _H264_IDR:
+                return True
+            if kind == _H264_SEI and _recovers_at_once(unit):
+                return True
+            if _H264_SLICE <= kind < _H264_IDR:
+                return False
+        return False
+
+    def _is_hevc_entry(self, packet: memoryview) -> bool:
+        for unit in _units(packet, self._length_size):
+            kind = unit[0] >> 1 & 63
+            if kind < _HEVC_FIRST_NON_SLICE:
+                return kind in _HEVC_IRAP
+        return False
+
+
+def _length_size(codec: str, extradata: bytes | None) -> int:
+    """Bytes of the length before each unit; 0 when start codes separate them (Annex B)."""
+    if not extradata or extradata[0] != 1:
+        return 0
+    if codec == "h264" and len(extradata) > 4:
+        return (extradata[4] & 3) + 1
+    if codec == "hevc" and len(extradata) > 21:
+        return (extradata[21] & 3) + 1
+    return 0
+
+
+def _units(packet: memoryview, length_size: int) -> Iterator[bytes]:
+    if length_size:
+        yield from _prefixed_units(packet, length_size)
+    else:
+        yield from _start_code_units(bytes(packet[:_HEAD]))
+
+
+def _prefixed_units(packet: memoryview, length_size: int) -> Iterator[bytes]:
+    at = 0
+    while at + length_size < len(packet):
+        length = int.from_bytes(packet[at : at + length_size], "big")
+        at += length_size
+        unit = bytes(packet[at : at + min(length, 1024)])
+        if unit:
+            yield unit
+        at += max(length, 0)
+        if length == 0:
+            return
+
+
+def _start_code_units(head: bytes) -> Iterator[bytes]:
+    at = head.find(b"\x00\x00\x01")
+    while at >= 0:
+        following = head.find(b"\x00\x00\x01", at + 3)
+        unit = head[at + 3 : following if following >= 0 else len(head)]
+        if unit:
+            yield unit[:1024]
+        at = following
+
+
+def _recovers_at_once(unit: bytes) -> bool:
+    """Whether an H.264 SEI unit promises exact pictures from this very one on (D.2.8)."""
+    data = unit[1:].replace(b"\x00\x00\x03", b"\x00\x00")
+    at = 0
+    while at + 2 <= len(data) and data[at:] != b"\x80":
+        kind, at = _sei_number(data, at)
+        size, at = _sei_number(data, at)
+        if kind == _H264_RECOVERY_POINT and at < len(data):
+            # recovery_frame_cnt is an Exp-Golomb number: a leading 1 bit means 0 frames; the
+            # next bit is exact_match_flag.
+            return data[at] & 0b11000000 == 0b11000000
+        at += size
+    return False
+
+
+def _sei_number(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    while at < len(data) and data[at] == 255:
+        value += 255
+        at += 1
+    return (value + data[at], at + 1) if at < len(data) else (value, at)

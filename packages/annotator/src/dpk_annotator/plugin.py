@@ -1,3 +1,3 @@
-"""What dpk-annotator brings."""
+"""What dpk-annotator brings: nothing yet."""
 
 from __future__ import annotations

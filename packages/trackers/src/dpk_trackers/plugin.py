@@ -1,3 +1,3 @@
-"""What dpk-trackers brings."""
+"""What dpk-trackers brings: nothing yet."""
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _modules():
         yield pytest.param(path, module, id=module)
 
 
-@pytest.mark.parametrize(("path", "module"), _modules())
+@pytest.mark.parametrize(("path", "module"), list(_modules()))
 def test_walls(path, module):
     imported = imports(path.read_text(encoding="utf-8"), module)
     package = module.split(".")[0]

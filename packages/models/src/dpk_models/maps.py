@@ -22,7 +22,7 @@ MAP_SCALE = 255.0
 
 Tensor = Any
 
-SHORTEST_SEGMENT = 0.01
+SHORTEST_SEGMENT = 0.05
 """In standard deviations. A shorter segment is drawn as this long: as good as a point."""
 
 
@@ -135,15 +135,16 @@ def _draw_segments(start: Tensor, end: Tensor, shape: tuple[int, int], sigma: fl
     is_point = squared < shortest**2
     ux = ops.where(is_point, 1.0, way[..., 0] / length)[:, None, None, :]
     uy = ops.where(is_point, 0.0, way[..., 1] / length)[:, None, None, :]
-    dx = (_pixels(shape[1]) - start[:, None, :, 0])[:, None, :, :]
-    dy = (_pixels(shape[0]) - start[:, None, :, 1])[:, :, None, :]
-    half = length[:, None, None, :] / 2
-    along = dx * ux + dy * uy - half
+    middle = (start + end) / 2
+    dx = (_pixels(shape[1]) - middle[:, None, :, 0])[:, None, :, :]
+    dy = (_pixels(shape[0]) - middle[:, None, :, 1])[:, :, None, :]
+    along = dx * ux + dy * uy
     across = dx * uy - dy * ux
+    half = length[:, None, None, :] / 2
     scale = 1 / (math.sqrt(2) * sigma)
     profile = ops.erf((along + half) * scale) - ops.erf((along - half) * scale)
-    height = 2 * ops.erf(half * scale)
-    return ops.exp(-ops.square(across * scale)) * profile / height
+    profile = ops.maximum(profile, 0.0) / (2 * ops.erf(half * scale))
+    return ops.exp(-ops.square(across * scale)) * profile
 
 
 def _pixels(n: int) -> np.ndarray:

@@ -76,9 +76,9 @@ class Maxima2D(_MapLayer):
     --------
     >>> import numpy as np
     >>> maps = np.zeros((1, 4, 5, 1), "float32")
-    >>> maps[0, 2, 3, 0] = 0.9
-    >>> np.asarray(Maxima2D(sigma=1.0)(maps)).round(2).tolist()
-    [[[3.0, 2.0, 0.9]]]
+    >>> maps[0, 2, 3, 0] = 0.75
+    >>> np.asarray(Maxima2D(sigma=1.0)(maps)).tolist()
+    [[[3.0, 2.0, 0.75]]]
     """
 
     def locate(self, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,8 +94,8 @@ class SubpixelMaxima2D(_MapLayer):
     over the map and then around the maximum at ``1 / upsample_factor`` pixels. A map without a
     peak gives a point within it and a score near 0; of two equal peaks the first from the top,
     then from the left, is taken; a peak at the border is found as well as one in the middle,
-    and one beyond it is put on it. The result is never more than `REACH` and a tenth pixels from
-    the whole pixel that fits best.
+    and one beyond it is put on it. The result is never more than a pixel from the whole pixel
+    that fits best.
 
     Parameters
     ----------
@@ -121,8 +121,9 @@ class SubpixelMaxima2D(_MapLayer):
     >>> import numpy as np
     >>> y, x = np.mgrid[:9, :9]
     >>> maps = np.exp(-((x - 3.3) ** 2 + (y - 5.8) ** 2) / 2)[None, :, :, None]
-    >>> np.asarray(SubpixelMaxima2D(sigma=1.0)(maps))[0, 0, :2].round(2).tolist()
-    [3.3, 5.8]
+    >>> x, y, score = np.asarray(SubpixelMaxima2D(sigma=1.0)(maps))[0, 0]
+    >>> print(f"{x:.2f} {y:.2f}")
+    3.30 5.80
     """
 
     def __init__(self, sigma: float = 1.25, upsample_factor: int = 100, **kwargs: Any) -> None:
@@ -199,13 +200,11 @@ def _search_steps(upsample_factor: int) -> list[np.ndarray]:
     """
     if upsample_factor == 1:
         return []
-    first = round(math.sqrt(upsample_factor))
-    reach = math.ceil(REACH * first)
-    finer = math.ceil(upsample_factor / first)
-    return [
-        np.arange(-reach, reach + 1, dtype="float32") / first,
-        np.arange(-finer, finer + 1, dtype="float32") / upsample_factor,
-    ]
+    stride = round(math.sqrt(upsample_factor))
+    n_strides = int(REACH * upsample_factor / stride)
+    coarse = np.arange(-n_strides, n_strides + 1) * stride
+    fine = np.arange(1 - stride, stride)
+    return [(steps / upsample_factor).astype("float32") for steps in (coarse, fine)]
 
 
 def _best_of(

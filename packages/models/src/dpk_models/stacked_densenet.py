@@ -20,7 +20,7 @@ from dpk_models.layers import DepthToSpace, SpaceToDepth
 
 Tensor = keras.KerasTensor
 
-MAX_PADDING = 1.15
+MAX_PADDING = 1.2
 """Automatic padding may enlarge the image's area by this factor to gain another halving."""
 
 
@@ -133,7 +133,7 @@ def count_transitions(task: Task, n_transitions: int = -1) -> int:
 
     -1 halves as often as both sides stay whole numbers (and above 2), as DeepPoseKit does. Where
     that is not more than `downsample_factor`, the image is padded: the most halvings for which
-    padding to a multiple adds at most 15 % to the area and at least 3 pixels a side are left
+    padding to a multiple adds at most 20 % to the area and at least 3 pixels a side are left
     innermost, and always one more than `downsample_factor`. A positive number is taken as it is.
 
     Raises

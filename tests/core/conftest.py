@@ -90,5 +90,5 @@ def fake_model(tmp_path: Path, labels: Path, fake_engine: Path) -> Path:
     """A FakeNet trained on those labels."""
     from dpk_core.workflow.train import train_model
 
-    train_model(labels, "FakeNet", tmp_path / "model.fake")
+    train_model(labels, "FakeNet", tmp_path / "model.fake", generator_options={"augmenter": None})
     return tmp_path / "model.fake"

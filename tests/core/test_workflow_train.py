@@ -19,10 +19,16 @@ from dpk_core.errors import (
     ValidationError,
 )
 from dpk_core.services.storage import read_annotations, write_annotations
+from dpk_core.workflow import train
 from dpk_core.workflow.evaluate import evaluate_model
-from dpk_core.workflow.train import train_model
 
 pytestmark = pytest.mark.usefixtures("fake_engine")
+
+
+def train_model(labels, model, output, *, generator_options=None, **options):
+    """Train without augmentation: imgaug takes seconds to import."""
+    generator_options = {"augmenter": None, **(generator_options or {})}
+    return train.train_model(labels, model, output, generator_options=generator_options, **options)
 
 
 def test_a_model_is_trained_and_saved(labels, tmp_path):

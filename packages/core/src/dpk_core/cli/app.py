@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from dpk_core.cli.console import INTERRUPTED, complain, note
+from dpk_core.cli.console import INTERRUPTED, complain, note, say
 from dpk_core.errors import DpkError, PluginError
 from dpk_core.specs import CommandSpec
 
@@ -84,17 +84,27 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from dpk_core import __version__
+
+        say(f"dpk-core {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _program(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            is_eager=True,
+            callback=_print_version,
+        ),
     ] = False,
 ) -> None:
-    if version:
-        from dpk_core import __version__
-
-        typer.echo(f"dpk-core {__version__}")
-        raise typer.Exit
+    """Only what all commands share."""
 
 
 def _plugin_specs() -> dict[str, CommandSpec]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -14,27 +16,27 @@ INTERRUPTED = 130
 
 def out() -> Console:
     """The console for results. Made anew each time, as tests exchange the streams."""
-    return _console(stderr=False)
+    return Console(highlight=False)
 
 
 def err() -> Console:
     """The console for progress, notes and errors."""
-    return _console(stderr=True)
+    return Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
     """A plain line of the result."""
-    out().print(text, markup=False, highlight=False, soft_wrap=True)
+    typer.echo(text)
 
 
 def note(text: str) -> None:
     """A line about the work."""
-    err().print(text, markup=False, highlight=False, soft_wrap=True)
+    typer.echo(text, err=True)
 
 
 def complain(text: str) -> None:
     """An error's message."""
-    err().print(f"Error: {text}", markup=False, highlight=False, soft_wrap=True, style="red")
+    typer.secho(f"Error: {text}", err=True, fg="red")
 
 
 def table(
@@ -49,8 +51,6 @@ def table(
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         drawn.add_column(column, justify="right" if column in numbers else "left")
-    from rich.text import Text
-
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))
     console.print(drawn)
@@ -58,7 +58,3 @@ def table(
 
 def _flat(cell: Any) -> str:
     return " ".join(str(cell).split())
-
-
-def _console(*, stderr: bool) -> Console:
-    return Console(stderr=stderr, highlight=False)

@@ -119,24 +119,27 @@ def _packages() -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
-    for group, remedy in ((_LIBRARIES, ""), (_FOR_TRAINING, "'dpk-core[train]'")):
-        for distribution, module in group.items():
-            yield _library(distribution, module, remedy or distribution)
-
-
-def _library(distribution: str, module: str, package: str) -> Finding:
-    """Import in a process of its own: a library that crashes must not take the doctor along."""
-    version = _version(distribution)
-    install = f"python -m pip install {package}"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {module}"],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    if done.returncode == 0:
-        return Finding(distribution, OK, version or f"{module} of another package")
-    if not version:
-        return Finding(distribution, MISSING, "not installed", install)
-    return Finding(distribution, BROKEN, _last_line(done), f"{install} --force-reinstall")
+    """Import each in a process of its own: one that crashes must not take the doctor along."""
+    modules = {**_LIBRARIES, **_FOR_TRAINING}
+    processes = {
+        distribution: subprocess.Popen(
+            [sys.executable, "-c", f"import {module}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for distribution, module in modules.items()
+    }  # fmt: skip
+    for distribution, process in processes.items():
+        package = "'dpk-core[train]'" if distribution in _FOR_TRAINING else distribution
+        install = f"python -m pip install {package}"
+        version = _version(distribution)
+        _, message = process.communicate()
+        if process.returncode == 0:
+            yield Finding(distribution, OK, version or "from another package")
+        elif version:
+            reason = _last_line(message, process.returncode)
+            yield Finding(distribution, BROKEN, reason, f"{install} --force-reinstall")
+        else:
+            yield Finding(distribution, MISSING, "not installed", install)
 
 
 def _backend(timeout: float) -> Iterator[Finding]:
@@ -157,7 +160,7 @@ def _backend(timeout: float) -> Iterator[Finding]:
         yield Finding(
             "Keras",
             BROKEN,
-            f"{_version('keras')} does not start: {_last_line(done)}",
+            f"{_version('keras')} does not start: {_last_line(done.stderr, done.returncode)}",
             "install a backend (python -m pip install tensorflow), or choose one that is there "
             "with the environment variable KERAS_BACKEND",
         )
@@ -224,6 +227,6 @@ def _version(distribution: str) -> str:
         return ""
 
 
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"exit code {done.returncode}"
+def _last_line(message: str, code: int) -> str:
+    lines = message.strip().splitlines()
+    return lines[-1] if lines else f"exit code {code}"

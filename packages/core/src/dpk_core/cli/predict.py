@@ -55,8 +55,6 @@ def command(
         say(f"{result.output}: all {result.n_frames} frames were done already")
         return
     done = result.n_frames - result.n_before
-    speed = f"{done / result.seconds:.1f} frames/s" if result.seconds else ""
     before = f", {result.n_before} of them before" if result.n_before else ""
-    say(
-        f"{result.output}: {result.n_frames} frames{before}, in {duration(result.seconds)} ({speed})"
-    )
+    took = f"in {duration(result.seconds)} ({done / max(result.seconds, 1e-9):.1f} frames/s)"
+    say(f"{result.output}: {result.n_frames} frames{before}, {took}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpk_core.cli.console import say
+from dpk_core.cli.console import INTERRUPTED, note, say
 
 
 def command(
@@ -17,20 +17,48 @@ def command(
         Path | None,
         typer.Option("--output", "-o", help="Default: VIDEO.labelled.mp4 beside the poses."),
     ] = None,
+    trail: Annotated[
+        int, typer.Option(help="Draw where each keypoint was in so many frames before.")
+    ] = 0,
+    min_score: Annotated[
+        float | None, typer.Option(help="Draw keypoints with a lower score faintly.")
+    ] = None,
     start: Annotated[int, typer.Option(help="The first frame, from 0.")] = 0,
     stop: Annotated[int | None, typer.Option(help="The frame after the last one.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second; default: as the video.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Size of the new video relative to the old one.")
+    ] = None,
+    legend: Annotated[bool, typer.Option("--legend", help="List the keypoints' names.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output.")] = False,
 ) -> None:
     """Draw the keypoints that were found onto the video.
 
-    [bold]Example:[/bold] dpk render mouse.poses.h5 mouse.mp4 -o mouse.labelled.mp4
+    [bold]Example:[/bold] dpk render mouse.poses.h5 mouse.mp4 -o mouse.labelled.mp4 --trail 20
     """
+    from dpk_core.cli.options import given
     from dpk_core.cli.progress import shown
     from dpk_core.workflow.render import render_video
 
     output = poses.with_name(f"{video.stem}.labelled.mp4") if output is None else output
-    with shown() as progress:
-        render_video(
-            poses, video, output, start=start, stop=stop, overwrite=force, progress=progress
-        )
-    say(str(output))
+    try:
+        with shown() as progress:
+            result = render_video(
+                poses,
+                video,
+                output,
+                overwrite=force,
+                trail=trail,
+                start=start,
+                legend=legend,
+                progress=progress,
+                **given(min_score=min_score, stop=stop, fps=fps, scale=scale),
+            )
+    except KeyboardInterrupt:
+        note(f"Interrupted. Frames that were done are in {output.stem}.partial{output.suffix}.")
+        raise typer.Exit(INTERRUPTED) from None
+    height, width = result.size
+    bare = f", {result.n_without_pose} of them without a pose" if result.n_without_pose else ""
+    say(f"{result.output}: {result.n_frames} frames of {height}x{width}{bare}")

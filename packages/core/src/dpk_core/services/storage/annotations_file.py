@@ -31,9 +31,10 @@ import numpy as np
 
 from dpk_core.annotations import AnnotationSet, Source
 from dpk_core.errors import FileFormatError, ValidationError
-from dpk_core.services.storage.atomic import atomic_path, exclusive
+from dpk_core.services.storage.atomic import atomic_path, exclusive, require_space
 from dpk_core.services.storage.hdf5 import (
     open_for_reading,
+    open_shared,
     read_skeleton,
     require_dataset,
     stamp,
@@ -62,7 +63,7 @@ class StoredImages:
         self.shape = shape
         self.dtype = np.dtype(np.uint8)
         self._lock = threading.Lock()
-        self._file: h5py.File | None = h5py.File(path, "r", locking=False)
+        self._file: h5py.File | None = self._open()
         self._pid = os.getpid()
 
     def __len__(self) -> int:
@@ -84,9 +85,13 @@ class StoredImages:
                 self._file.close()
                 self._file = None
 
+    def _open(self) -> h5py.File:
+        # As h5py does by default first: this handle lives long, and a user may open one beside it.
+        return open_shared(self._path, (None, False))
+
     def _dataset(self) -> h5py.Dataset:
         if self._file is None or self._pid != os.getpid():  # after a fork, a handle of its own
-            self._file = h5py.File(self._path, "r", locking=False)
+            self._file = self._open()
             self._pid = os.getpid()
         return self._file["images"]
 
@@ -135,11 +140,10 @@ def write_annotations(
     ------
     OutputExistsError, OutputError
     """
-    with (
-        atomic_path(path, overwrite=overwrite) as temporary,
-        h5py.File(temporary, "w", libver=LIBVER) as file,
-    ):
-        _create(file, annotations)
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        require_space(temporary, int(np.prod(annotations.images.shape)) + 2**14)
+        with h5py.File(temporary, "w", libver=LIBVER) as file:
+            _create(file, annotations)
 
 
 def append_annotations(path: str | PathLike[str], annotations: AnnotationSet) -> None:

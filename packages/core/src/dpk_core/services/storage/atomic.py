@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
@@ -68,6 +69,21 @@ def atomic_path(path: str | PathLike[str], *, overwrite: bool = False) -> Iterat
         raise
 
 
+def require_space(path: Path, n_bytes: int) -> None:
+    """OSError when a file of that size does not fit where ``path`` is.
+
+    Asked before HDF5 writes much: it may crash on its way out when the disk is full.
+    """
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        else:
+            free = shutil.disk_usage(path.parent).free
+            if free < n_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    path.unlink()
+
+
 def check_output(path: Path, *, overwrite: bool) -> None:
     """OutputExistsError or OutputError when ``path`` may not or cannot be written."""
     if path.exists() and not overwrite:
@@ -99,8 +115,8 @@ def output_errors(path: Path) -> Iterator[None]:
         yield
     except DpkError:
         raise
-    except OSError as error:
-        number = error.errno or _errno_in_text(error)
+    except (OSError, RuntimeError, ValueError) as error:  # h5py tells of full disks in all three
+        number = _errno_of(error)
         if number not in _REASONS:
             raise
         raise OutputError(f"cannot write {path}: {_REASONS[number]}") from error
@@ -116,10 +132,12 @@ def exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def _errno_in_text(error: OSError) -> int | None:
-    """HDF5 reports the system's error number only within its message."""
-    text = str(error)
-    return next((n for n in _REASONS if f"errno = {n}," in text), None)
+def _errno_of(error: BaseException) -> int | None:
+    """The system's error number; HDF5 reports it only within its message."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    texts = f"{error} {error.__context__ or ''}"
+    return next((n for n in _REASONS if f"errno = {n}," in texts), None)
 
 
 def _sync(path: Path) -> None:

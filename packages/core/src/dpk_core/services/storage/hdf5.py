@@ -33,13 +33,28 @@ def open_for_reading(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise FileMissingError(f"no file at {path}")
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = open_shared(path, (False, None))
     except OSError as error:
         what = "empty" if path.stat().st_size == 0 else f"not HDF5, or cut short ({error})"
         raise FileFormatError(f"{path} is {what}; expected an HDF5 file (.h5)") from None
     with file:
         check_version(file, path)
         yield file
+
+
+def open_shared(path: Path, lockings: tuple[bool | None, ...]) -> h5py.File:
+    """Open for reading with the first way of locking that works.
+
+    HDF5 refuses a second handle in one process that locks in another way than the first (a user's
+    own, with h5py's default; a `PosesWriter`'s, without), and any while another program has the
+    file open for writing with a lock. Neither is a reason not to read.
+    """
+    for locking in lockings[:-1]:
+        try:
+            return h5py.File(path, "r", locking=locking)
+        except OSError:
+            continue
+    return h5py.File(path, "r", locking=lockings[-1])
 
 
 def check_version(file: h5py.File, path: Path) -> None:

@@ -27,7 +27,12 @@ import numpy as np
 
 from dpk_core.errors import FileFormatError, OutputExistsError, ValidationError
 from dpk_core.poses import Poses
-from dpk_core.services.storage.atomic import atomic_path, check_output, output_errors
+from dpk_core.services.storage.atomic import (
+    atomic_path,
+    check_output,
+    output_errors,
+    require_space,
+)
 from dpk_core.services.storage.hdf5 import (
     open_for_reading,
     read_json,
@@ -246,6 +251,7 @@ class PosesWriter:
 def _create(path: Path, skeleton: Skeleton, provenance: dict[str, Any], rows: int) -> None:
     """A file with room for so many rows, all of it allocated and filled."""
     k = len(skeleton)
+    require_space(path, rows * (12 * k + 12) + 2**14)
     with h5py.File(path, "w", libver=("earliest", "v110")) as file:
         stamp(file, KIND)
         write_json(file, "provenance", provenance)

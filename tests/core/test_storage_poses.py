@@ -1,0 +1,131 @@
+"""Poses and tracks in HDF5: growing, continuing, and what is refused."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dpk_core import Poses, Skeleton, Tracks, read_poses, read_tracks, write_poses, write_tracks
+from dpk_core.errors import FileFormatError, OutputExistsError, ValidationError
+from dpk_core.services.storage import PosesWriter, describe, is_complete
+
+SKELETON = Skeleton(("a", "b"), (-1, 0))
+JOB = {"job": {"video": "v.mp4", "model": "abc"}}
+
+
+def make(n, start=0, seed=0):
+    rng = np.random.default_rng([seed, start])
+    keypoints = rng.normal(0, 99, (n, 2, 2)).astype(np.float32)
+    keypoints[rng.random((n, 2)) < 0.2] = np.nan
+    return Poses(
+        keypoints,
+        rng.random((n, 2)).astype(np.float32),
+        SKELETON,
+        frames=np.arange(start, start + n),
+        track_ids=rng.integers(-1, 3, n),
+    )
+
+
+def same(a, b):
+    return all(
+        np.array_equal(getattr(a, f), getattr(b, f), equal_nan=f == "keypoints")
+        for f in ("keypoints", "scores", "frames", "track_ids")
+    )
+
+
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(1, 6))
+@settings(max_examples=40, deadline=None)
+def test_chunks_of_any_length_add_up(tmp_path_factory, lengths, capacity):
+    path = tmp_path_factory.mktemp("poses") / "p.h5"
+    chunks, start = [], 0
+    with PosesWriter(path, SKELETON, JOB, capacity_hint=capacity) as writer:
+        for n in lengths:
+            chunks.append(make(n, start))
+            writer.append(chunks[-1])
+            start += n
+            assert writer.n_rows == start == len(read_poses(path))
+    whole = read_poses(path)
+    assert len(whole) == start
+    assert is_complete(path)
+    assert whole.provenance == JOB
+    at = 0
+    for chunk in chunks:
+        assert same(whole[at : at + len(chunk)], chunk)
+        at += len(chunk)
+    with h5py.File(path) as file:
+        assert len(file["frames"]) == start
+
+
+def test_write_and_read_ranges(tmp_path):
+    poses = make(30)
+    write_poses(tmp_path / "p.h5", poses)
+    assert same(read_poses(tmp_path / "p.h5"), poses)
+    assert same(read_poses(tmp_path / "p.h5", 10, 20), poses[10:20])
+    assert describe(tmp_path / "p.h5")["complete"] is True
+
+
+def test_an_interrupted_job_is_continued(tmp_path):
+    path = tmp_path / "p.h5"
+    with suppress(KeyboardInterrupt), PosesWriter(path, SKELETON, JOB) as writer:
+        writer.append(make(5))
+        raise KeyboardInterrupt
+    assert not is_complete(path)
+    assert len(read_poses(path)) == 5
+    with PosesWriter(path, SKELETON, JOB, resume=True) as writer:
+        assert writer.n_rows == 5
+        writer.append(make(4, 5))
+    assert same(read_poses(path)[:5], make(5))
+    assert same(read_poses(path)[5:], make(4, 5))
+    with PosesWriter(path, SKELETON, JOB, resume=True) as writer:
+        assert writer.complete
+
+
+def test_another_job_is_not_overwritten(tmp_path):
+    path = tmp_path / "p.h5"
+    write_poses(path, make(3))
+    other = {"job": {"video": "w.mp4", "model": "abc"}}
+    with pytest.raises(OutputExistsError, match="another job"):
+        PosesWriter(path, SKELETON, JOB, resume=True)
+    with PosesWriter(path, SKELETON, JOB, overwrite=True) as writer:
+        writer.append(make(2))
+    with pytest.raises(OutputExistsError, match=r"video: the file has 'v\.mp4', this is 'w\.mp4'"):
+        PosesWriter(path, SKELETON, other, resume=True)
+    with pytest.raises(OutputExistsError, match="exists already"):
+        PosesWriter(path, SKELETON, JOB)
+    assert len(read_poses(path)) == 2
+
+
+def test_rows_are_there_for_other_readers_while_it_grows(tmp_path):
+    path = tmp_path / "p.h5"
+    with PosesWriter(path, SKELETON, JOB, capacity_hint=4) as writer:
+        for i in range(10):
+            writer.append(make(3, 3 * i))
+            assert same(read_poses(path, 3 * i), make(3, 3 * i))
+
+
+def test_other_skeletons_and_other_files_are_refused(tmp_path):
+    path = tmp_path / "p.h5"
+    other = Poses(np.zeros((1, 1, 2)), np.zeros((1, 1)), Skeleton(("z",)))
+    with PosesWriter(path, SKELETON, JOB) as writer, pytest.raises(ValidationError, match="names"):
+        writer.append(other)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = 1
+    with pytest.raises(FileFormatError, match="has no 'keypoints'; expected poses, found the keys"):
+        read_poses(tmp_path / "x.h5")
+    with pytest.raises(FileFormatError, match="expected tracks"):
+        read_tracks(tmp_path / "x.h5")
+    assert describe(tmp_path / "x.h5")["kind"] == "unknown HDF5"
+
+
+def test_tracks_round_trip(tmp_path):
+    tracks = Tracks([0, 0, 1], [4, 7, 4], [1.5, 2, 3], [0, np.nan, 2], interpolated=[0, 1, 0])
+    write_tracks(tmp_path / "t.h5", tracks)
+    found = read_tracks(tmp_path / "t.h5")
+    for name, column in tracks.columns().items():
+        assert np.array_equal(getattr(found, name), column, equal_nan=column.dtype.kind == "f")
+    assert describe(tmp_path / "t.h5")["kind"] == "tracks"

@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from dpk_core.services.plugins import registry
 from dpk_core.services.storage import read_annotations, read_poses, write_annotations
 from dpk_core.services.video import VideoReader
 from dpk_core.skeleton import Skeleton
+from dpk_core.task import Task
 
 runner = CliRunner()
 
@@ -362,6 +364,58 @@ def test_info_of_each_kind(video, labels, skeleton_csv, fake_model, tmp_path):
         assert found in result.stdout
         facts = json.loads(dpk("info", path, "--json").stdout)
         assert (facts["file"], facts["kind"]) == (str(path), kind)
+
+
+@pytest.fixture
+def keras_file(tmp_path):
+    """A function that writes what `dpk info` reads of a model file, with changes."""
+
+    def write(**changes):
+        description = {
+            "format": 1,
+            "model": "StackedDenseNet",
+            "distribution": "dpk-models",
+            "distribution_version": "0.1.0",
+            "hyperparameters": {"growth_rate": 32},
+            "task": Task((48, 64, 1), Skeleton(("head", "tail"))).to_config(),
+            "record": {
+                "history": [{"epoch": 1, "val_error_px": 3.25}, {"epoch": 2, "val_error_px": 4.0}],
+                "best_epoch": 1,
+                "stopped": "time limit",
+                "source": "labels.h5",
+                "split": {"train": [0, 1, 2], "validation": [3]},
+            },
+        }
+        path = tmp_path / "m.keras"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("dpk.json", json.dumps({**description, **changes}))
+        return path
+
+    return write
+
+
+def test_info_of_a_model_needs_neither_keras_nor_its_plugin(keras_file):
+    facts = json.loads(dpk("info", keras_file(model="FromAStranger"), "--json").stdout)
+    assert (facts["kind"], facts["model"]) == ("model", "FromAStranger")
+    assert facts["training"]["validation error, px"] == 3.25
+    assert facts["training"]["images"] == "3 training, 1 validation"
+    assert facts["keypoints"] == ["head", "tail"]
+    assert "growth_rate  32" in dpk("info", keras_file()).stdout
+
+
+def test_info_of_model_files_that_cannot_be_read(keras_file, tmp_path):
+    assert "newer dpk" in fails("info", keras_file(format=99))
+    assert "cut short" in fails("info", keras_file(task={}))
+    path = keras_file()
+    path.write_bytes(path.read_bytes()[:100])
+    assert "cut short" in fails("info", path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert "not written by dpk" in fails("info", path)
+
+
+def test_info_checks_a_video_when_asked(video):
+    assert "all 40 frames decode" in dpk("info", video, "--check").stdout
 
 
 def test_doctor_tells_versions_and_what_is_broken(broken_plugin, monkeypatch):

@@ -110,7 +110,8 @@ def _program(
 def _plugin_specs() -> dict[str, CommandSpec]:
     from dpk_core.services.plugins import registry
 
-    return {spec.name: spec for spec in registry().specs("commands")}
+    specs = registry().specs("commands")
+    return {spec.name: spec for spec in specs if isinstance(spec, CommandSpec)}
 
 
 def _load(spec: CommandSpec) -> Any:

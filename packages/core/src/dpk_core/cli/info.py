@@ -13,6 +13,9 @@ from dpk_core.cli.console import say
 
 def command(
     file: Annotated[Path, typer.Argument(help="Any file of dpk's, a video, or a known format.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Decode all of a video: which frames can be read?")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")] = False,
 ) -> None:
     """Show what is in a file: labels, poses, tracks, a model, a skeleton, a video, a run.
@@ -21,7 +24,7 @@ def command(
     """
     from dpk_core.workflow.describe import describe_file
 
-    facts = {"file": str(file), **describe_file(file)}
+    facts = {"file": str(file), **describe_file(file, check=check)}
     if as_json:
         say(json.dumps(facts, indent=1, default=str))
         return

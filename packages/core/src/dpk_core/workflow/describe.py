@@ -19,12 +19,20 @@ from dpk_core.errors import (
 MODEL_DESCRIPTION = "dpk.json"
 """Member of a ``.keras`` archive in which dpk-models describes the model."""
 
+MODEL_FORMAT = 1
+"""The newest version of that description which is known here."""
 
-def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
+
+def describe_file(path: str | PathLike[str], *, check: bool = False) -> dict[str, Any]:
     """Facts about a file or folder by name, "kind" first; JSON values.
 
     Knows annotation sets, poses, tracks, models, skeletons, videos, training runs, and what
     format plugins recognise. Reads as little as it can; a model's plugin need not be installed.
+
+    Parameters
+    ----------
+    check
+        Decode all of a video and tell which frames can be read.
 
     Raises
     ------
@@ -44,7 +52,7 @@ def describe_file(path: str | PathLike[str]) -> dict[str, Any]:
         return _model(path)
     if suffix == ".csv":
         return _skeleton(path)
-    return _video(path)
+    return _video(path, check)
 
 
 def _hdf5(path: Path) -> dict[str, Any]:
@@ -65,9 +73,15 @@ def _model(path: Path) -> dict[str, Any]:
                     "file written by model.save()"
                 )
             stored = json.loads(archive.read(MODEL_DESCRIPTION))
+        if stored["format"] > MODEL_FORMAT:
+            raise ModelFileError(
+                f"{path} was written by a newer dpk (format {stored['format']}, this one reads up "
+                f"to {MODEL_FORMAT}); update with: python -m pip install -U dpk-core "
+                f"{stored.get('distribution', 'dpk-models')}"
+            )
         return _model_facts(stored)
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DpkError):
+        if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(
             f"{path} is cut short or not a model file ({error}); expected a .keras file written "
@@ -133,7 +147,7 @@ def _skeleton(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _video(path: Path) -> dict[str, Any]:
+def _video(path: Path, check: bool) -> dict[str, Any]:
     from dpk_core.services.video import VideoReader
 
     try:
@@ -152,6 +166,8 @@ def _video(path: Path) -> dict[str, Any]:
             "frames per second": reader.fps,
             "seconds": round(len(reader) / reader.fps, 3) if reader.fps else None,
         }
+        if check:
+            facts["check"] = str(reader.check())
     return facts
 
 

@@ -19,6 +19,7 @@ from dpk_core.services.engines import load_model
 from dpk_core.services.plugins import registry
 from dpk_core.services.storage import PosesWriter, is_complete, read_poses
 from dpk_core.services.storage.atomic import check_output
+from dpk_core.specs import EngineSpec
 from dpk_core.workflow.frames import FrameSource, open_frames
 from dpk_core.workflow.jobs import file_hash, only_writer
 from dpk_core.workflow.progress import Progress, ignore
@@ -173,8 +174,8 @@ def _engine_origins(suffix: str) -> list[str]:
     return [
         plugin.origin
         for plugin in registry().plugins
-        for kind, spec in plugin.specs
-        if kind == "engines" and suffix in spec.suffixes
+        for _, spec in plugin.specs
+        if isinstance(spec, EngineSpec) and suffix in spec.suffixes
     ]
 
 

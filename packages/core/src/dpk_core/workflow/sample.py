@@ -192,7 +192,7 @@ def _skeleton(
 
 def _frames_by_video(present: AnnotationSet | None) -> dict[str, list[int]]:
     frames: dict[str, list[int]] = {}
-    for source in () if present is None else present.sources:
+    for source in () if present is None else present.sources or ():
         if source.video and source.frame >= 0:
             frames.setdefault(_portable(source.video), []).append(source.frame)
     return frames

@@ -18,6 +18,7 @@ from dpk_core.progress import TrainProgressCallback
 from dpk_core.services.generator import TrainingGenerator
 from dpk_core.services.plugins import registry
 from dpk_core.services.storage.atomic import check_output
+from dpk_core.specs import EngineSpec
 
 RUN_SUFFIX = ".run"
 
@@ -118,7 +119,7 @@ def train_model(
     run_dir = output.with_suffix(RUN_SUFFIX) if run_dir is None else Path(run_dir)
     model_class = registry().get("models", model).load()
     check_hyperparameters(model, model_class, hyperparameters or {})
-    _check_outputs(output, run_dir, resume=resume, overwrite=overwrite)
+    _check_outputs(model, output, run_dir, resume=resume, overwrite=overwrite)
     generator = TrainingGenerator(source, **(generator_options or {}))
     network: Model = model_class(generator, **(hyperparameters or {}))
     description = f"{network!r}\n{generator!r}"
@@ -151,9 +152,11 @@ def check_hyperparameters(name: str, model_class: type, given: Mapping[str, Any]
         )
 
 
-def _check_outputs(output: Path, run_dir: Path, *, resume: bool, overwrite: bool) -> None:
+def _check_outputs(
+    model: str, output: Path, run_dir: Path, *, resume: bool, overwrite: bool
+) -> None:
     """Refuse now rather than after hours of training."""
-    suffixes = [s for engine in registry().specs("engines") for s in engine.suffixes]
+    suffixes = _suffixes(model)
     if suffixes and output.suffix not in suffixes:
         raise ValidationError(
             f"output: expected a name that ends in {' or '.join(suffixes)}, found {output.name!r}"
@@ -164,3 +167,17 @@ def _check_outputs(output: Path, run_dir: Path, *, resume: bool, overwrite: bool
             "(--force, overwrite=True), or choose another output"
         )
     check_output(output, overwrite=overwrite or resume)
+
+
+def _suffixes(model: str) -> list[str]:
+    """Of the files that the model's own plugin opens; of all plugins' when it opens none."""
+    wanted = registry().get("models", model)
+    everyones: list[str] = []
+    for plugin in registry().plugins:
+        found = [
+            s for _, spec in plugin.specs if isinstance(spec, EngineSpec) for s in spec.suffixes
+        ]
+        if found and any(spec is wanted for _, spec in plugin.specs):
+            return found
+        everyones += found
+    return everyones

@@ -151,7 +151,9 @@ def test_a_full_disk_is_reported_and_harms_nothing(tmp_path, action):
     write_annotations(path, dot_annotations(4))
     before = path.read_bytes()
     process = start(WITH_FULL_DISK, path, action)
-    output, errors = process.communicate(timeout=60)
+    # Not communicate(): readline() above may have buffered what follows.
+    output, errors = process.stdout.read(), process.stderr.read()
+    process.wait()
     assert "refused: cannot write" in output, errors
     assert "labels.h5" in output
     assert path.read_bytes() == before

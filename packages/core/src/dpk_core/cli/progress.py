@@ -23,7 +23,8 @@ from dpk_core.cli.console import err, note
 from dpk_core.progress import TrainProgress
 from dpk_core.workflow.progress import Progress
 
-_PLAIN_EVERY_S = 30.0
+_PLAIN_FIRST_S, _PLAIN_EVERY_S = 5.0, 30.0
+"""Lines for a log: when something takes so long, and then so often."""
 
 
 @contextmanager
@@ -83,35 +84,50 @@ class _OnTerminal:
 
 
 class _Plain:
-    """A line every half minute, so that a log stays short and still shows that work goes on."""
+    """Few lines, so that a log stays short and still shows that work goes on."""
 
     def __init__(self) -> None:
         self._message = ""
-        self._began = self._said = time.monotonic()
+        self._began = 0.0
         self._first = 0
+        self._lines = _Seldom()
 
     def __call__(self, done: int, total: int | None, message: str) -> None:
-        now = time.monotonic()
         if message != self._message:
-            self._message, self._began, self._said, self._first = message, now, now, done
-            return
-        if now - self._said < _PLAIN_EVERY_S or not total:
-            return
-        self._said = now
-        speed = (done - self._first) / (now - self._began)
+            self._message, self._began, self._first = message, time.monotonic(), done
+            self._lines = _Seldom()
+        if self._lines.is_due():
+            note(self._line(done, total))
+
+    def _line(self, done: int, total: int | None) -> str:
+        if not total:
+            return self._message
+        speed = (done - self._first) / (time.monotonic() - self._began)
         left = f", {duration((total - done) / speed)} left" if speed > 0 else ""
-        note(f"{message}: {done} of {total}{left}")
+        return f"{self._message}: {done} of {total}{left}"
 
 
 class _PlainTraining:
     def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._lines = _Seldom()
 
     def __call__(self, event: TrainProgress) -> None:
-        if time.monotonic() - self._said < _PLAIN_EVERY_S:
-            return
-        self._said = time.monotonic()
-        note(f"{_words(event)}, {duration(event.elapsed_s)} so far")
+        if self._lines.is_due():
+            note(f"{_words(event)}, {duration(event.elapsed_s)} so far")
+
+
+class _Seldom:
+    """When a line is due: after five seconds, then every half minute."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + _PLAIN_FIRST_S
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _PLAIN_EVERY_S
+        return True
 
 
 def _fraction(event: TrainProgress) -> float:

@@ -77,7 +77,8 @@ def masked_mse(maps_true: Tensor, weights: Tensor, maps_pred: Tensor) -> Tensor:
     weights
         (n, 1, 1, c), 0 or more.
     """
-    error = ops.cast(maps_pred, "float32") - maps_true
+    weights = ops.cast(weights, "float32")
+    error = ops.cast(maps_pred, "float32") - ops.cast(maps_true, "float32")
     total = ops.sum(weights) * (maps_true.shape[1] * maps_true.shape[2])
     return ops.sum(weights * ops.square(error)) / ops.where(total > 0, total, 1.0)
 
@@ -147,9 +148,9 @@ def _draw_segments(start: Tensor, end: Tensor, shape: tuple[int, int], sigma: fl
     return ops.exp(-ops.square(across * scale)) * profile
 
 
-def _pixels(n: int) -> np.ndarray:
+def _pixels(n: int) -> Tensor:
     """(1, n, 1) float32 positions of pixel centres."""
-    return np.arange(n, dtype="float32")[None, :, None]
+    return ops.arange(n, dtype="float32")[None, :, None]
 
 
 def _edges_of_limbs(skeleton: Skeleton) -> np.ndarray:

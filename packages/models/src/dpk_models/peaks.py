@@ -154,7 +154,7 @@ def _first_maximum(maps: Tensor, tie: float = 0.0) -> tuple[Tensor, Tensor]:
     highest = ops.max(of_rows, axis=2, keepdims=True)
     enough = highest - tie * ops.abs(highest)
     row = _first_true(of_rows >= enough)
-    in_row = row[..., None] * width + np.arange(width, dtype="int32")
+    in_row = row[..., None] * width + ops.arange(width, dtype="int32")
     line = ops.take_along_axis(ops.reshape(maps, (-1, k, height * width)), in_row, axis=2)
     return _first_true(line >= enough), row
 
@@ -187,7 +187,7 @@ def _cut_patches(
     top = ops.clip(row - radius, 0, height - p)
     left = ops.clip(column - radius, 0, width - q)
     steps = (np.arange(p)[:, None] * width + np.arange(q)).ravel().astype("int32")
-    index = (top * width + left)[..., None] + steps
+    index = (top * width + left)[..., None] + ops.convert_to_tensor(steps)
     patch = ops.take_along_axis(ops.reshape(maps, (-1, k, height * width)), index, axis=2)
     return ops.reshape(patch, (-1, k, p, q)), left, top
 
@@ -213,6 +213,7 @@ def _best_of(
     """Of all places x + offset, y + offset in a patch, the one where the Gaussian fits best."""
     _, k, p, q = patch.shape
     n_offsets = len(offsets)
+    offsets = ops.convert_to_tensor(offsets)
     rows = _shifted_gaussians(y[..., None] + offsets, p, sigma)
     columns = _shifted_gaussians(x[..., None] + offsets, q, sigma)
     fit = _exact_matmul(_exact_matmul(rows, patch), ops.swapaxes(columns, 2, 3))
@@ -223,7 +224,7 @@ def _best_of(
 
 def _shifted_gaussians(centres: Tensor, n: int, sigma: float) -> Tensor:
     """(n, k, g) centres -> (n, k, g, p) Gaussians over p pixels, each of norm 1."""
-    distance = np.arange(n, dtype="float32") - centres[..., None]
+    distance = ops.arange(n, dtype="float32") - centres[..., None]
     gaussians = ops.exp(-ops.square(distance) / (2 * sigma**2))
     return gaussians * ops.rsqrt(ops.sum(ops.square(gaussians), axis=-1, keepdims=True))
 

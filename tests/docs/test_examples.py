@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
+import typer
 
 from dpk_core import hookspecs
+from dpk_core.cli.app import app
+from dpk_models import PoseModel
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 _BLOCK = re.compile(r"^(?P<indent> *)```python\n(?P<code>.*?)^ *```", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"^ *(?:\$ )?(dpk [a-z].*)$", re.MULTILINE)
+_SHELL = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"^ *(dpk [a-z].*)$", re.MULTILINE)
+
+
+def _commands(page: Path) -> list[str]:
+    """Every ``dpk ...`` line of a page, without its comment."""
+    text = page.read_text(encoding="utf-8")
+    lines = [line for block in _SHELL.findall(text) for line in _COMMAND.findall(block)]
+    return [line.split("#")[0].strip() for line in lines]
 
 
 def _blocks(page: Path) -> list[str]:
@@ -27,7 +40,11 @@ def _blocks(page: Path) -> list[str]:
 def test_python_examples_run(page, tmp_path, monkeypatch, example_files):
     example_files(tmp_path)
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {"__name__": "example"}
+    # The pages say model.fit(...) as a user would; here it ends after two epochs.
+    until_good = PoseModel.fit
+    monkeypatch.setattr(PoseModel, "fit", lambda *a, **k: until_good(*a, **{"epochs": 2, **k}))
+    images = np.zeros((2, 48, 48, 1), np.uint8)
+    namespace: dict[str, object] = {"__name__": "example", "images": images}
     for code in _blocks(page):
         exec(compile(code, str(page), "exec"), namespace)
 
@@ -43,3 +60,15 @@ def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize(
+    "line", sorted({line for page in PAGES for line in _commands(page)}), ids=str
+)
+def test_commands_are_ones_that_dpk_knows(line):
+    """Parsed by the real command line, options and all, without being run."""
+    words = shlex.split(line)[1:]
+    command = typer.main.get_command(app)
+    with command.make_context("dpk", words, resilient_parsing=False) as context:
+        name, sub, rest = command.resolve_command(context, [*words])
+        sub.make_context(name, rest, parent=context)

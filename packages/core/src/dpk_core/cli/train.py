@@ -150,6 +150,8 @@ def _summary(result: Any) -> str:
     text = f"{result.output}: {result.stopped}"
     if result.best:
         text += f", best epoch {result.best['epoch']:.0f}"
+    else:
+        text += " before the first epoch was done"
     if not math.isnan(result.validation_error_px):
         text += f", validation error {result.validation_error_px:.2f} px"
     return f"{text}; log in {result.run_dir}"

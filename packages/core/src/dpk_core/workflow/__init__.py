@@ -16,8 +16,11 @@ _WHERE = {
     "Sampling": "dpk_core.workflow.sample",
     "Training": "dpk_core.workflow.train",
     "describe_file": "dpk_core.workflow.describe",
+    "Rendering": "dpk_core.workflow.render",
     "evaluate_model": "dpk_core.workflow.evaluate",
     "predict_video": "dpk_core.workflow.predict",
+    "render_video": "dpk_core.workflow.render",
+    "run_demo": "dpk_core.workflow.demo",
     "sample_videos": "dpk_core.workflow.sample",
     "train_model": "dpk_core.workflow.train",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from os import PathLike
@@ -223,6 +224,4 @@ def _range(path: Path, length: int, start: int, stop: int | None) -> range:
 
 
 def _text_hash(text: str) -> str:
-    import hashlib
-
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

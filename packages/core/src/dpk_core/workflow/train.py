@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def train_model(
     resume: bool = False,
     overwrite: bool = False,
     progress: TrainProgressCallback | None = None,
-    on_start: Any = None,
+    on_start: Callable[[str], None] | None = None,
 ) -> Training:
     """Train a model on labelled images and save it.
 

@@ -25,8 +25,9 @@ from machine import data_folder, describe_machine
 from dpk_core import TrainingGenerator
 from dpk_core.annotations import AnnotationSet
 from dpk_core.interfaces import Model
-from dpk_core.services.drawing import draw_legend, draw_pose
+from dpk_core.services.drawing import DrawStyle, draw_legend, draw_pose
 from dpk_core.services.generator import open_source
+from dpk_core.services.imaging import resize_image
 from dpk_core.services.metrics import ErrorSummary
 from dpk_core.services.plugins import registry
 from dpk_core.services.splits import make_split
@@ -41,6 +42,7 @@ REFERENCE = {15: (3.4, 4.6), 20: (2.95, 4.2), 25: (2.6, 3.9), 40: (2.6, 3.9)}
 REFERENCE_SPEED = 16.0
 PEOPLE_RMSE = 2.7
 TEST_SHARE = 0.2
+LARGE, SMALL = DrawStyle(size=2.0, faint_opacity=0.9), DrawStyle(size=0.8)
 VIDEO = Path("videos") / "m3v1mp4.mp4"
 
 
@@ -215,23 +217,36 @@ def beside(minutes: float, mean: float) -> str:
 
 
 def draw_unseen(unseen: AnnotationSet, predictions: np.ndarray, output: Path) -> None:
-    """A sheet of the unseen frames: labels as large rings, predictions as points."""
-    import cv2
-
+    """A sheet of the unseen frames around the mouse: labels as rings, predictions as points."""
     tiles = []
-    for i in range(min(12, len(unseen))):
+    for i in range(min(16, len(unseen))):
         sample = unseen[i]
+        image, move = zoom(sample.image, sample.keypoints)
         nobody = np.zeros(len(unseen.skeleton))
-        tile = draw_pose(sample.image, sample.keypoints, nobody, unseen.skeleton)
-        tile = draw_pose(tile, predictions[i, :, :2], None, unseen.skeleton)
+        tile = draw_pose(image, move(sample.keypoints), nobody, unseen.skeleton, style=LARGE)
+        tile = draw_pose(tile, move(predictions[i, :, :2]), None, unseen.skeleton, style=SMALL)
         tiles.append(draw_legend(tile, unseen.skeleton) if i == 0 else tile)
-    write_sheet(tiles, output, cv2)
+    write_sheet(tiles, output)
+
+
+def zoom(
+    image: np.ndarray, keypoints: np.ndarray, side: int = 160, factor: int = 3
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The surroundings of the keypoints, enlarged, and a function that moves points into them."""
+    height, width = image.shape[:2]
+    centre = np.nan_to_num(np.nanmean(keypoints, axis=0), nan=side / 2)
+    left, top = np.clip(centre - side / 2, 0, [width - side, height - side]).round().astype(int)
+    part = image[top : top + side, left : left + side]
+    large = resize_image(np.ascontiguousarray(part), (side * factor, side * factor))
+
+    def move(points: np.ndarray) -> np.ndarray:
+        return (points - (left, top) + 0.5) * factor - 0.5
+
+    return large, move
 
 
 def label_video(options: argparse.Namespace, output: Path) -> None:
     """Predict the project's video, render it, and lay out some of its frames."""
-    import cv2
-
     video = options.data / VIDEO
     show = shown_every(10.0)
     began = time.perf_counter()
@@ -244,16 +259,21 @@ def label_video(options: argparse.Namespace, output: Path) -> None:
     )
     plot_trajectories(poses, output / "trajectories.png", overwrite=True)
     with VideoReader(video) as reader:
-        chosen = np.linspace(0, len(poses) - 1, 12).round().astype(int)
-        tiles = [
-            draw_pose(reader[int(poses.frames[i])], poses.keypoints[i], poses.scores[i],
-                      poses.skeleton)
-            for i in chosen
-        ]  # fmt: skip
-    write_sheet(tiles, output / "frames.png", cv2)
+        chosen = np.linspace(0, len(poses) - 1, 16).round().astype(int)
+        tiles = []
+        for i in chosen:
+            image, move = zoom(reader[int(poses.frames[i])], poses.keypoints[i])
+            tiles.append(
+                draw_pose(
+                    image, move(poses.keypoints[i]), poses.scores[i], poses.skeleton, style=SMALL
+                )
+            )
+    write_sheet(tiles, output / "frames.png")
 
 
-def write_sheet(tiles: list[np.ndarray], output: Path, cv2: Any) -> None:
+def write_sheet(tiles: list[np.ndarray], output: Path) -> None:
+    import cv2
+
     blank = np.full_like(tiles[0], 255)
     tiles = tiles + [blank] * (-len(tiles) % 4)
     sheet = np.concatenate(

@@ -46,6 +46,7 @@ TRAINING_PLOT, TRAJECTORIES, ERRORS, PICTURE = (
 )  # fmt: skip
 REPORT, NUMBERS = "report.txt", "report.json"
 _MARKER = "demo.json"
+_PARTIAL = ("demo.partial.mp4", "labelled.partial.mp4")
 _KIND = "dpk demo"
 
 # Chosen so that the whole demo takes less than four minutes on two cores and its error stays well
@@ -225,22 +226,27 @@ def run_demo(
     """
     settings = DemoSettings(size, n_frames, n_labels, seed, time_budget)
     registry().get("models", MODEL)
+    animal = SyntheticAnimal(seed=seed, size=settings.size, n_frames=n_frames)
     folder = Path(folder)
     continues = _open_folder(folder, settings, overwrite=overwrite)
     progress(0, None, f"{'continuing' if continues else 'beginning'} the demo in {folder}")
-    return _Demo(folder, settings, fresh=not continues, progress=progress).run()
+    return _Demo(folder, settings, animal, fresh=not continues, progress=progress).run()
 
 
 class _Demo:
     """The steps, each done only when its result is not there or something before it was redone."""
 
     def __init__(
-        self, folder: Path, settings: DemoSettings, *, fresh: bool, progress: Progress
+        self,
+        folder: Path,
+        settings: DemoSettings,
+        animal: SyntheticAnimal,
+        *,
+        fresh: bool,
+        progress: Progress,
     ) -> None:
-        self.folder, self.settings, self.fresh, self.progress = folder, settings, fresh, progress
-        self.animal = SyntheticAnimal(
-            seed=settings.seed, size=settings.size, n_frames=settings.n_frames
-        )
+        self.folder, self.settings, self.animal = folder, settings, animal
+        self.fresh, self.progress = fresh, progress
         self.seconds: dict[str, float] = {}
         self.found: list[str] = []
 
@@ -269,6 +275,8 @@ class _Demo:
             return
         began = time.monotonic()
         do()
+        for name_of_partial in _PARTIAL:  # what an interrupted call left of a video
+            self._at(name_of_partial).unlink(missing_ok=True)
         self.seconds[name] = round(time.monotonic() - began, 2)
         self.fresh = True
 

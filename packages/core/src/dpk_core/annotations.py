@@ -114,9 +114,9 @@ class AnnotationSet(Dataset):
     images: ImageSource
     keypoints: np.ndarray
     skeleton: Skeleton
-    annotated: np.ndarray | None = None
-    visibility: np.ndarray | None = None
-    sources: tuple[Source, ...] | None = None
+    annotated: np.ndarray = attrs.field(default=None)
+    visibility: np.ndarray = attrs.field(default=None)
+    sources: tuple[Source, ...] = attrs.field(default=None)
 
     def __attrs_post_init__(self) -> None:
         check_shape("images", tuple(self.images.shape), ("n", "h", "w", "c"))
@@ -160,7 +160,8 @@ class AnnotationSet(Dataset):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(h, w, c) of every image."""
-        return tuple(int(s) for s in self.images.shape[1:])
+        height, width, channels = self.images.shape[1:]
+        return int(height), int(width), int(channels)
 
     @property
     def groups(self) -> list[str] | None:
@@ -194,7 +195,7 @@ class AnnotationSet(Dataset):
 
     def labelled(self) -> AnnotationSet:
         """Only images that a person labelled, with every keypoint nobody dealt with set missing."""
-        chosen = self.subset(self.annotated.any(axis=1))
+        chosen = self.subset(np.flatnonzero(self.annotated.any(axis=1)))
         keypoints = np.where(chosen.annotated[..., None], chosen.keypoints, np.nan)
         return attrs.evolve(chosen, keypoints=keypoints)
 

@@ -27,6 +27,10 @@ def _size(value: Sequence[int]) -> Size:
     return height, width
 
 
+def _matrix(value: object) -> np.ndarray:
+    return as_array("matrix", value, np.float64, (2, 3))
+
+
 @attrs.frozen(eq=False, repr=False)
 class Transform:
     """An affine map from the pixels of a source image to those of a target image.
@@ -50,7 +54,7 @@ class Transform:
     array([[33., 44.]])
     """
 
-    matrix: np.ndarray = attrs.field(converter=lambda v: as_array("matrix", v, np.float64, (2, 3)))
+    matrix: np.ndarray = attrs.field(converter=_matrix)
     source_size: Size = attrs.field(converter=_size)
     target_size: Size = attrs.field(converter=_size)
     order: np.ndarray | None = None

@@ -83,8 +83,8 @@ class PeakDetector(ABC):
     Contract: made as ``Detector(sigma=...)``, sigma being the standard deviation in map pixels of
     the Gaussian that the maps were trained on. Called with (n, h, w, k) maps in [0, 1], a NumPy
     array or a tensor of the backend in use, it gives (n, k, 3) of x, y in map pixels ((0, 0) the
-    centre of the top-left one) and a score in [0, 1]. Coordinates lie within the map. A map
-    without a peak has a score near 0, never NaN.
+    centre of the top-left one) and a score in [0, 1]. Coordinates lie within the map, whose pixels
+    reach from -0.5 to size - 0.5. A map without a peak has a score near 0, never NaN.
     """
 
     def __init__(self, sigma: float) -> None:

@@ -44,8 +44,8 @@ class Poses:
     keypoints: np.ndarray
     scores: np.ndarray
     skeleton: Skeleton
-    frames: np.ndarray | None = None
-    track_ids: np.ndarray | None = None
+    frames: np.ndarray = attrs.field(default=None)
+    track_ids: np.ndarray = attrs.field(default=None)
     provenance: dict[str, Any] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:

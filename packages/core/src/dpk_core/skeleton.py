@@ -21,6 +21,10 @@ def _indices(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(int(v) for v in values)
 
 
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(str(v) for v in values)
+
+
 @attrs.frozen(repr=False)
 class Skeleton:
     """Keypoint names with their tree and their left-right pairs.
@@ -58,7 +62,7 @@ class Skeleton:
     [0, 2, 1]
     """
 
-    names: tuple[str, ...] = attrs.field(converter=lambda v: tuple(str(n) for n in v))
+    names: tuple[str, ...] = attrs.field(converter=_texts)
     parent: tuple[int, ...] = attrs.field(default=(), converter=_indices)
     swap: tuple[int, ...] = attrs.field(default=(), converter=_indices)
 

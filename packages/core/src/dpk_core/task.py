@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -9,6 +10,12 @@ import attrs
 from dpk_core.checks import check_positive, check_shape
 from dpk_core.errors import ValidationError
 from dpk_core.skeleton import Skeleton
+
+
+def _shape(value: Sequence[int]) -> tuple[int, int, int]:
+    check_shape("image_shape", (len(value),), (3,))
+    height, width, channels = (int(v) for v in value)
+    return height, width, channels
 
 
 @attrs.frozen
@@ -31,7 +38,7 @@ class Task:
         Size of those images relative to the original ones: 0.5 halves both sides.
     """
 
-    image_shape: tuple[int, int, int] = attrs.field(converter=lambda v: tuple(int(x) for x in v))
+    image_shape: tuple[int, int, int] = attrs.field(converter=_shape)
     skeleton: Skeleton
     downsample_factor: int = 2
     use_graph: bool = True
@@ -39,7 +46,6 @@ class Task:
     scale: float = 1.0
 
     def __attrs_post_init__(self) -> None:
-        check_shape("image_shape", self.image_shape, ("height", "width", "channels"))
         if min(self.image_shape) < 1:
             raise ValidationError(f"image_shape: expected positive sides, found {self.image_shape}")
         if not isinstance(self.downsample_factor, int) or not 0 <= self.downsample_factor <= 8:

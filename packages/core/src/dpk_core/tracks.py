@@ -53,11 +53,11 @@ class Tracks:
     id: np.ndarray
     x: np.ndarray
     y: np.ndarray
-    width: np.ndarray | None = None
-    height: np.ndarray | None = None
-    angle: np.ndarray | None = None
-    score: np.ndarray | None = None
-    interpolated: np.ndarray | None = None
+    width: np.ndarray = attrs.field(default=None)
+    height: np.ndarray = attrs.field(default=None)
+    angle: np.ndarray = attrs.field(default=None)
+    score: np.ndarray = attrs.field(default=None)
+    interpolated: np.ndarray = attrs.field(default=None)
     provenance: dict[str, Any] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -78,7 +78,8 @@ class Tracks:
 
     def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> Tracks:
         """The chosen rows."""
-        return attrs.evolve(self, **{name: c[rows] for name, c in self.columns().items()})
+        chosen: dict[str, Any] = {name: column[rows] for name, column in self.columns().items()}
+        return attrs.evolve(self, **chosen)
 
     def __repr__(self) -> str:
         filled = int(self.interpolated.sum())

@@ -46,7 +46,7 @@ class _MapLayer(keras.layers.Layer, PeakDetector):
         height, width = maps.shape[1:3]
         maps = ops.transpose(maps, (0, 3, 1, 2))
         x, y = self.locate(maps)
-        x, y = ops.clip(x, 0.0, width - 1.0), ops.clip(y, 0.0, height - 1.0)
+        x, y = ops.clip(x, -0.5, width - 0.5), ops.clip(y, -0.5, height - 0.5)
         score = ops.clip(ops.max(maps, axis=(2, 3)), 0.0, 1.0)
         # A network that diverged gives NaN; its peaks are worth nothing but must be numbers.
         is_finite = ops.isfinite(ops.sum(maps, axis=(2, 3)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from dpk_core.errors import FileMissingError, ModelFileError
 from dpk_core.interfaces import Model
 from dpk_core.services.plugins import registry
+from dpk_core.specs import EngineSpec
 
 
 def load_model(path: str | PathLike[str]) -> Model:
@@ -22,7 +23,7 @@ def load_model(path: str | PathLike[str]) -> Model:
     path = Path(path)
     if not path.is_file():
         raise FileMissingError(f"no model at {path}")
-    engines = registry().specs("engines")
+    engines = [spec for spec in registry().specs("engines") if isinstance(spec, EngineSpec)]
     for engine in engines:
         if path.suffix.lower() in engine.suffixes:
             return engine.load()(path)

@@ -6,6 +6,7 @@ import difflib
 import functools
 import importlib.metadata
 from collections.abc import Iterable
+from typing import cast
 
 import attrs
 import pluggy
@@ -167,5 +168,5 @@ def _ask(module: object) -> list[tuple[str, Spec]]:
             for spec in specs:
                 if not isinstance(spec, spec_type):
                     raise TypeError(f"{hook} returned {spec!r}, expected {spec_type.__name__}")
-                found.append((hook.removeprefix("dpk_"), spec))
+                found.append((hook.removeprefix("dpk_"), cast(Spec, spec)))
     return found

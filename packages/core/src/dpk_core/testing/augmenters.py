@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from dpk_core.annotations import AnnotationSet
 from dpk_core.interfaces import Augmenter
 from dpk_core.services.plugins import registry
 from dpk_core.testing.contract import require, require_array
@@ -21,7 +22,12 @@ def check_augmenter(augmenter: str | Augmenter) -> None:
     """
     annotations = dot_annotations(n=6, size=(40, 56))
     if isinstance(augmenter, str):
-        augmenter = registry().get("augmenters", augmenter).load()(annotations.skeleton)
+        _check(registry().get("augmenters", augmenter).load()(annotations.skeleton), annotations)
+    else:
+        _check(augmenter, annotations)
+
+
+def _check(augmenter: Augmenter, annotations: AnnotationSet) -> None:
     require(isinstance(augmenter, Augmenter), "it derives from dpk_core.Augmenter", type(augmenter))
     images = np.array(annotations.images)
     keypoints = annotations.keypoints.astype(np.float32)

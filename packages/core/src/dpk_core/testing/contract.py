@@ -11,7 +11,7 @@ class ContractError(AssertionError):
     """A plugin does not keep a promise of its interface."""
 
 
-def require(kept: bool, promise: str, found: Any = None) -> None:
+def require(kept: bool | np.bool_, promise: str, found: Any = None) -> None:
     """ContractError with the promise, and what was found instead, unless it is kept."""
     if not kept:
         raise ContractError(promise if found is None else f"{promise}; found {found}")

@@ -31,7 +31,7 @@ def check_dataset(dataset: Dataset) -> None:
         _check_same(sample, dataset[i], f"[{i}] gives the same sample every time")
         _check_same(sample, dataset[i - n], f"[{i - n}] is the same as [{i}]")
     for i in (n, -n - 1):
-        require(_raises(IndexError, lambda i=i: dataset[i]), f"[{i}] of {n} raises IndexError")
+        require(_raises(IndexError, dataset.__getitem__, i), f"[{i}] of {n} raises IndexError")
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda _: dataset[0], range(16)))
     for sample in together:
@@ -92,9 +92,9 @@ def _check_same(a: Sample, b: Sample, promise: str) -> None:
     require(same, promise)
 
 
-def _raises(error: type[Exception], call: Callable[[], Any]) -> bool:
+def _raises(error: type[Exception], call: Callable[[int], Any], argument: int) -> bool:
     try:
-        call()
+        call(argument)
     except error:
         return True
     return False

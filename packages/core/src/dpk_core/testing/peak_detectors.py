@@ -64,7 +64,7 @@ def _check_hard_maps(cls: Any) -> None:
         found = _detect(cls(sigma=1.0), maps)
         require(np.isfinite(found).all(), f"{name} gives finite values", found.tolist())
         height, width = maps.shape[1:3]
-        inside = (found[..., :2] >= 0) & (found[..., :2] <= (width - 1, height - 1))
+        inside = (found[..., :2] >= -0.5) & (found[..., :2] <= (width - 0.5, height - 0.5))
         require(inside.all(), f"{name} gives coordinates within the map", found.tolist())
         scores = found[..., 2]
         require(((scores >= 0) & (scores <= 1)).all(), f"{name} gives a score in [0, 1]", scores)

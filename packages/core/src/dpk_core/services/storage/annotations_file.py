@@ -126,9 +126,8 @@ def read_annotations(path: str | PathLike[str]) -> AnnotationSet:
         annotated = _read_optional(file, "annotated", keypoints.shape[:2], path)
         visibility = _read_optional(file, "visibility", keypoints.shape[:2], path)
         sources = _read_sources(file, shape[0])
-    return AnnotationSet(
-        StoredImages(path, shape), keypoints, skeleton, annotated, visibility, sources
-    )
+    known: dict[str, Any] = {"annotated": annotated, "visibility": visibility, "sources": sources}
+    return AnnotationSet(StoredImages(path, shape), keypoints, skeleton, **known)
 
 
 def write_annotations(

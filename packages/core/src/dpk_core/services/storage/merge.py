@@ -81,7 +81,8 @@ def merge_annotations(
         skeleton = read_skeleton(file, target, file["annotations"].shape[1])
         matched = match_keypoints(incoming, skeleton)
         known = {_digest(image): row for row, image in enumerate(_rows(file["images"]))}
-        new, pairs = [], []
+        new: list[int] = []
+        pairs: list[tuple[int, int]] = []
         for i, image in enumerate(_rows(matched.images)):
             digest = _digest(image)
             if digest in known:
@@ -157,4 +158,6 @@ def _rows(images: ImageSource) -> Iterator[np.ndarray]:
 
 def _digest(image: np.ndarray) -> bytes:
     image = np.ascontiguousarray(image)
-    return hashlib.blake2b(image, digest_size=16, person=str(image.shape)[:16].encode()).digest()
+    return hashlib.blake2b(
+        image.data, digest_size=16, person=str(image.shape)[:16].encode()
+    ).digest()

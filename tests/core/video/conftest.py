@@ -68,6 +68,7 @@ class NumberedVideos:
             stream.time_base = stream.codec_context.time_base = time_base
             if rotation:
                 stream.set_display_rotation(rotation)
+            container.start_encoding()
             for at, number in enumerate(numbers):
                 picture = av.VideoFrame.from_ndarray(self.frame(number, *size), format="rgb24")
                 picture = picture.reformat(format=pix_fmt)
@@ -98,3 +99,9 @@ class NumberedVideos:
 def videos(tmp_path: Path) -> NumberedVideos:
     """Makes videos in a folder of the test's own."""
     return NumberedVideos(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def numbered_videos() -> type[NumberedVideos]:
+    """The maker itself, for tests that make many folders."""
+    return NumberedVideos

@@ -52,11 +52,10 @@ class DamageLog:
         self._n_frames = n_frames
         self._reasons: dict[int, str] = {}
         self.cut = cut
-        self.silent = False  # the decoder left out a frame without reporting an error
+        self.sound: set[int] = set()  # packets whose pictures came out of an undisturbed decoder
 
-    def add(self, numbers: Iterable[int], reason: str, *, silent: bool = False) -> None:
+    def add(self, numbers: Iterable[int], reason: str) -> None:
         """Note frames that do not decode; the first reason given for each stays."""
-        self.silent = self.silent or silent
         for number in numbers:
             self._reasons.setdefault(int(number), reason)
 

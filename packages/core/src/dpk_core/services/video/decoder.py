@@ -50,15 +50,21 @@ class Decoder:
         self._feed = PacketFeed(source, index, n_threads=n_threads, strict=strict)
         self.failed: set[int] = set()  # packets given up, in decoding order
         self.position = NO_FRAME  # the packet that went to the decoder last
+        self._is_voucher = False
+        self._voucher: Decoder | None = None
+        self._vouching: Iterator[tuple[int, av.VideoFrame]] = iter(())
+        self._vouched_to = -1  # in display order
 
     def close(self) -> None:
         """Close the file."""
         self._feed.close()
+        if self._voucher is not None:
+            self._voucher.close()
 
     def pictures(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """(number, picture) of all frames from ``start`` on that decode, in order."""
         wanted = start
-        while True:
+        while wanted < len(self._index):
             try:
                 for number, picture in self._pictures(wanted):
                     wanted = number + 1
@@ -75,32 +81,91 @@ class Decoder:
         """
         if self._damage.careful:
             self._feed.use_one_thread()
-        packets = self._feed.packets_from(entry)
-        begun = resume = entry
-        while (item := next(packets, None)) is not None:
-            position, packet = item
-            if position < resume or self._is_orphan(position, begun):
-                continue
-            self.position = position
-            pictures, problem = self._decode(position, packet)
-            if not problem:
-                yield from _stamps(pictures)
-                continue
+        begun = entry
+        given: set[int] = set()
+        while begun < len(self._index.packets):
+            stuck = NO_FRAME
+            undisturbed = self._index.resets(begun)
+            for position, pictures, problem in self._decoded(begun):
+                if problem:
+                    stuck = position
+                    break
+                undisturbed = undisturbed or self._index.resets(position)
+                for stamp, picture in _stamps(pictures):
+                    given.add(stamp)
+                    if undisturbed:
+                        self._damage.sound.add(stamp)
+                    yield stamp, picture
+            if stuck == NO_FRAME:
+                return
+            if not undisturbed and not self._is_voucher:
+                # The decoder may only complain about pictures from before the entry.
+                yield from (s for s in self._vouched(begun) if s[0] not in given)
+                return
             if self._feed.n_threads != 1:
                 raise MisplacedError
-            pictures += self._drain()
-            self._feed.decoder.flush_buffers()
-            self._give_up(position, problem)
-            own = self._index.entry_of(position)
-            if self._index.leads(position, own):
-                # Only what is shown before the entry is lost: take up the entry once more.
-                yield from (s for s in _stamps(pictures) if self._index.leads(s[0], own))
-                begun = resume = own
-                packets = self._feed.packets_from(own)
-            else:
-                yield from _stamps(pictures)
-                begun = resume = self._index.next_entry(position)
-        yield from _stamps(self._drain())
+            self._give_up(stuck, problem)
+            own = self._index.entry_of(stuck)
+            only_lead = self._index.leads(stuck, own)
+            # An error takes pictures that were still on their way out with it: once more, up to
+            # just before it.
+            for _, pictures, problem in self._decoded(begun, stuck):
+                for stamp, picture in _stamps(pictures):
+                    kept = not only_lead or self._index.leads(stamp, own) or stamp < own
+                    if kept and not problem and stamp not in given:
+                        yield stamp, picture
+            given.clear()
+            # When a picture that leads its entry is damaged, what is shown from the entry on isn't.
+            begun = own if only_lead else self._index.next_entry(stuck)
+
+    def _vouched(self, entry: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """As `stamped`, ignoring complaints; another decoder, that began earlier, has the say.
+
+        That one goes through the video once, however often and wherever decoding begins.
+        """
+        lenient = Decoder(
+            self._source,
+            self._index,
+            self._damage,
+            n_threads=self._feed.n_threads,
+            strict=False,
+        )
+        try:
+            for stamp, picture in lenient.stamped(entry):
+                self.position = lenient.position
+                self._ask_voucher(stamp)
+                if stamp in self._damage.sound:
+                    yield stamp, picture
+        finally:
+            lenient.close()
+
+    def _ask_voucher(self, packet: int) -> None:
+        """Decode from the beginning until ``packet`` is known to be sound or is passed."""
+        if self._voucher is None:
+            self._voucher = Decoder(
+                self._source, self._index, self._damage, n_threads=1, strict=True
+            )
+            self._voucher._is_voucher = True
+            self._vouching = self._voucher.stamped(self._index.entries[0])
+        display = self._index.display
+        while packet not in self._damage.sound and self._vouched_to < display[packet]:
+            found = next(self._vouching, None)
+            self._vouched_to = len(display) if found is None else int(display[found[0]])
+            if found is not None:
+                self._damage.sound.add(found[0])
+
+    def _decoded(
+        self, entry: int, stop: int | None = None
+    ) -> Iterator[tuple[int, list[av.VideoFrame], str]]:
+        """(packet, pictures that came out, problem or "") from ``entry`` to before ``stop``."""
+        for position, packet in self._feed.packets_from(entry):
+            if stop is not None and position >= stop:
+                break
+            if self._is_orphan(position, entry):
+                continue
+            self.position = position
+            yield position, *self._decode(position, packet)
+        yield self.position, self._drain(), ""
 
     def _is_orphan(self, position: int, begun: int) -> bool:
         """Whether a packet needs pictures from before the entry that decoding began at."""
@@ -141,6 +206,9 @@ class Decoder:
         """The pictures that a packet brings out, and what is wrong with it or ""."""
         if self._strict and not self._index.packets.whole[position]:
             return [], self._index.cut or "its data is incomplete"
+        rule = self._feed.rule
+        if self._strict and rule is not None and not rule.is_intact(memoryview(packet)):
+            return [], "its data is damaged (bytes that no encoder writes)"
         packet.pts = position
         try:
             pictures = list(self._feed.decoder.decode(packet))
@@ -175,14 +243,13 @@ class Decoder:
             if packet == NO_FRAME:
                 self._damage.add([number], self._index.cut)
                 continue
-            if self._strict and self._feed.n_threads != 1:
+            if self._strict and self._feed.n_threads != 1 and not self._index.by_count:
                 raise MisplacedError
             lost = self._index.lost_with(packet) if self._strict else [number]
             self._damage.add(
                 [n for n in lost if n >= number],
                 "the decoder gives no picture for it (if the video plays well elsewhere, open it "
                 'with VideoReader(..., index="decode"))',
-                silent=True,
             )
 
 

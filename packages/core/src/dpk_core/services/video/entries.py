@@ -1,12 +1,14 @@
-"""Which packets a decoder can begin at and still give exactly the frames it would give anyway.
+"""What packets tell without being decoded: where decoding may begin, and some damage.
 
-A container's keyframe flag is not enough: H.264 encoders flag pictures after which earlier ones
+Decoding may begin at a packet when that gives exactly the frames it would give anyway. A
+container's keyframe flag is not enough for that: encoders flag pictures after which earlier ones
 may still be referenced, or that take several frames to recover.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import IntEnum
 
 import av.codec
 
@@ -33,10 +35,25 @@ _H264_SLICE, _H264_IDR, _H264_SEI = 1, 5, 6
 _H264_RECOVERY_POINT = 6
 _HEVC_IRAP = range(16, 22)
 _HEVC_FIRST_NON_SLICE = 32
+_NEVER_IN_A_UNIT = (b"\x00\x00\x00", b"\x00\x00\x01", b"\x00\x00\x02")
+
+
+class Entry(IntEnum):
+    """What a packet is to a decoder that begins there."""
+
+    NONE = 0
+    RECOVERY = 1
+    """The pictures come out right, but the decoder may complain about earlier ones it misses."""
+    RESET = 2
+    """Nothing from before matters."""
 
 
 class EntryRule:
-    """Decides for the keyframes of one stream whether decoding may begin there."""
+    """Decides for the keyframes of one stream whether decoding may begin there.
+
+    And for all packets of H.264 and H.265 in MP4 and Matroska, whether they are intact as far as
+    that shows without decoding.
+    """
 
     def __init__(self, codec: av.codec.Codec, extradata: bytes | None) -> None:
         self._codec = codec.canonical_name
@@ -48,35 +65,62 @@ class EntryRule:
         """Whether the codec shows its frames in the order it stores them."""
         return self._intra_only or self._codec in {"vp8", "vp9", "av1", "ffv1", "png"}
 
-    def is_entry(self, packet: memoryview) -> bool:
+    def kind(self, packet: memoryview) -> Entry:
         """Whether decoding may begin at this keyframe packet."""
         if self._codec == "h264":
-            return self._is_h264_entry(packet)
+            return self._h264_kind(packet)
         if self._codec == "hevc":
-            return self._is_hevc_entry(packet)
-        return self._intra_only or self._codec in _RESETTING_CODECS
+            return self._hevc_kind(packet)
+        resets = self._intra_only or self._codec in _RESETTING_CODECS
+        return Entry.RESET if resets else Entry.NONE
 
     def shows_picture(self, packet: memoryview) -> bool:
         """False for a packet that only serves as a reference (VP8's alternate frames)."""
         return self._codec != "vp8" or bool(packet[0] >> 4 & 1)
 
-    def _is_h264_entry(self, packet: memoryview) -> bool:
+    def is_intact(self, packet: memoryview) -> bool:
+        """False where a packet's units do not fill it, or hold what encoders never write.
+
+        Within a unit two zero bytes are never followed by a third, or by 1 or 2: encoders insert
+        a 3. Decoders end the unit there and fill the rest of the picture without an error, so
+        that a block of zeros, the usual trace of lost sectors, would go unnoticed.
+        """
+        if not self._length_size:
+            return True
+        at, end = 0, len(packet)
+        while at < end:
+            begin = at + self._length_size
+            at = begin + int.from_bytes(packet[at:begin], "big")
+            if begin > end or at > end:
+                return False
+            if at > begin and self._is_slice(packet[begin]):
+                unit = bytes(packet[begin:at]).rstrip(b"\x00")
+                if any(code in unit for code in _NEVER_IN_A_UNIT):
+                    return False
+        return True
+
+    def _is_slice(self, first_byte: int) -> bool:
+        if self._codec == "h264":
+            return _H264_SLICE <= first_byte & 31 <= _H264_IDR
+        return (first_byte >> 1 & 63) < _HEVC_FIRST_NON_SLICE
+
+    def _h264_kind(self, packet: memoryview) -> Entry:
         for unit in _units(packet, self._length_size):
             kind = unit[0] & 31
             if kind == _H264_IDR:
-                return True
+                return Entry.RESET
             if kind == _H264_SEI and _recovers_at_once(unit):
-                return True
+                return Entry.RECOVERY
             if _H264_SLICE <= kind < _H264_IDR:
-                return False
-        return False
+                return Entry.NONE
+        return Entry.NONE
 
-    def _is_hevc_entry(self, packet: memoryview) -> bool:
+    def _hevc_kind(self, packet: memoryview) -> Entry:
         for unit in _units(packet, self._length_size):
             kind = unit[0] >> 1 & 63
             if kind < _HEVC_FIRST_NON_SLICE:
-                return kind in _HEVC_IRAP
-        return False
+                return Entry.RESET if kind in _HEVC_IRAP else Entry.NONE
+        return Entry.NONE
 
 
 def _length_size(codec: str, extradata: bytes | None) -> int:

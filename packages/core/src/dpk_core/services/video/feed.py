@@ -12,6 +12,7 @@ import av.error
 import av.video
 
 from dpk_core.errors import VideoError
+from dpk_core.services.video.entries import EntryRule
 from dpk_core.services.video.index import FrameIndex
 from dpk_core.services.video.source import VideoSource, video_stream
 
@@ -37,6 +38,7 @@ class PacketFeed:
         self._stream: av.video.stream.VideoStream | None = None
         self._fresh = False
         self.n_threads = n_threads
+        self.rule: EntryRule | None = None  # of the open stream
 
     @property
     def decoder(self) -> av.VideoCodecContext:
@@ -74,14 +76,13 @@ class PacketFeed:
         context.thread_count = self.n_threads
         context.thread_type = "NONE" if self.n_threads == 1 else "FRAME"
         if self._strict:
-            context.options = {"err_detect": "explode"}
+            context.options = {"err_detect": "crccheck+explode"}
+        self.rule = EntryRule(context.codec, context.extradata)
         self._fresh = True
 
     def _seek(self, entry: int) -> Iterator[tuple[int, av.Packet]] | None:
         self._open()
         if self._fresh:
-            if entry == self._index.entries[0]:
-                return self._numbered(self._demux(), 0, entry)
             self._prime()
         table = self._index.packets
         at = self._index.entries.index(entry)

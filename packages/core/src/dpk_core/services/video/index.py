@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import attrs
+import av
 import av.error
+import av.video
 import numpy as np
 
 from dpk_core.errors import VideoError
-from dpk_core.services.video.entries import EntryRule
-from dpk_core.services.video.holes import find_hole
+from dpk_core.services.video.entries import Entry, EntryRule
 from dpk_core.services.video.source import VideoSource, describe, video_stream
+from dpk_core.services.video.structure import find_break
 
 NO_FRAME = -1
+_Row = tuple[int, int, int, int, int, bool, bool]
 _NO_TIME = np.iinfo(np.int64).min
 
 
@@ -28,9 +31,9 @@ class Packets:
     """What a demuxer tells of each packet, in decoding order.
 
     All are arrays (m,): ``pts`` and ``dts`` int64 in units of the time base with `_NO_TIME` for
-    unknown; ``position`` and ``size`` int64 in bytes of the file; ``entry`` bool where decoding
-    may begin; ``shown`` bool, False where an edit list or the codec hides the picture; ``whole``
-    bool, False where bytes are missing.
+    unknown; ``position`` and ``size`` int64 in bytes of the file; ``entry`` int64 `Entry` where
+    decoding may begin; ``shown`` bool, False where an edit list or the codec hides the picture;
+    ``whole`` bool, False where bytes are missing.
     """
 
     pts: np.ndarray
@@ -44,6 +47,10 @@ class Packets:
     def __len__(self) -> int:
         return len(self.pts)
 
+    def before(self, packet: int) -> Packets:
+        """Only the packets before ``packet``."""
+        return Packets(*(getattr(self, field.name)[:packet] for field in attrs.fields(Packets)))
+
 
 @attrs.frozen(eq=False)
 class StreamFacts:
@@ -54,6 +61,7 @@ class StreamFacts:
     average_rate: float
     announced_frames: int
     keeps_order: bool
+    has_table: bool  # of all frames, so that missing ones have their numbers
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -105,6 +113,10 @@ class FrameIndex:
             at -= 1
         return self.entries[max(at, 0)]
 
+    def resets(self, entry: int) -> bool:
+        """Whether nothing from before ``entry`` can matter to a decoder that begins there."""
+        return entry == self.entries[0] or bool(self.packets.entry[entry] == Entry.RESET)
+
     def next_entry(self, packet: int) -> int:
         """The first entry after ``packet``; the number of packets when there is none."""
         at = bisect_right(self.entries, packet)
@@ -155,68 +167,91 @@ class FrameIndex:
         return times
 
 
-def scan(source: VideoSource, *, ignore_holes: bool = False) -> tuple[Packets, StreamFacts, str]:
+def scan(source: VideoSource, *, ignore_damage: bool = False) -> tuple[Packets, StreamFacts, str]:
     """Read all packets of a video; the string says why reading ended early, or is "".
 
-    Packets after a hole (see `find_hole`) are left out, as their frames' numbers are not known,
-    unless ``ignore_holes``.
+    Packets after a break in the file's structure are left out, as their frames' numbers are not
+    known, unless ``ignore_damage``.
 
     Raises
     ------
     VideoError
         When the file is not a video.
     """
-    container = source.open()
-    with container:
+    rows: list[_Row] = []
+    places: list[int] = []
+    problem = ""
+    with source.open() as container:
         stream = video_stream(container, source.path)
-        context = stream.codec_context
-        rule = EntryRule(context.codec, context.extradata)
-        rows: list[tuple[int, int, int, int, bool, bool, bool]] = []
-        spans: list[tuple[int, int]] = []
-        problem = ""
-        watch_holes = source.family in {"avi", "matroska"}
+        rule = EntryRule(stream.codec_context.codec, stream.codec_context.extradata)
+        streams = () if source.is_fragmented else (stream,)
         try:
-            for packet in container.demux() if watch_holes else container.demux(stream):
-                size = packet.size
-                if size == 0:
+            for packet in container.demux(*streams):
+                if packet.size == 0:
                     continue
-                position = packet.pos if packet.pos is not None else -1
-                if watch_holes:
-                    spans.append((position, size))
-                if packet.stream_index != stream.index:
-                    continue
-                data = memoryview(packet) if packet.is_keyframe or rule.keeps_order else None
-                rows.append(
-                    (
-                        _NO_TIME if packet.pts is None else packet.pts,
-                        _NO_TIME if packet.dts is None else packet.dts,
-                        position,
-                        size,
-                        data is not None and packet.is_keyframe and rule.is_entry(data),
-                        not packet.is_discard and (data is None or rule.shows_picture(data)),
-                        not packet.is_corrupt and position + size <= source.size,
-                    )
-                )
+                row = _row(packet, rule, source)
+                places.append(row[2])
+                if packet.stream_index == stream.index:
+                    rows.append(row)
         except av.error.FFmpegError as error:
             problem = f"the container is damaged after packet {len(rows) - 1} ({describe(error)})"
-        rate = stream.average_rate or getattr(stream, "guessed_rate", None) or 0
-        facts = StreamFacts(
-            codec=context.codec.canonical_name,
-            time_base=float(stream.time_base or 1),
-            average_rate=float(rate),
-            announced_frames=int(stream.frames),
-            keeps_order=rule.keeps_order,
-        )
-    hole = find_hole(source, spans) if watch_holes and not ignore_holes else None
-    if hole is not None:
-        rows = [row for row in rows if row[2] < hole[0]]
-        problem = hole[1]
+        facts = _facts(stream, rule, source)
+    if not ignore_damage:
+        broken = find_break(source, places)
+        if broken is not None:
+            rows = [row for row in rows if row[2] < broken[0]]
+            problem = broken[1]
+        rows, problem = _up_to_loss(source, rows, problem)
     packets = _packets(rows, source)
     if source.is_truncated and not problem:
         problem = (
             f"the file is cut short ({source.size} of {source.announced_size} bytes are there)"
         )
     return packets, facts, problem
+
+
+def _row(packet: av.Packet, rule: EntryRule, source: VideoSource) -> _Row:
+    data = memoryview(packet) if packet.is_keyframe or rule.keeps_order else None
+    position = -1 if packet.pos is None else packet.pos
+    return (
+        _NO_TIME if packet.pts is None else packet.pts,
+        _NO_TIME if packet.dts is None else packet.dts,
+        position,
+        packet.size,
+        rule.kind(data) if data is not None and packet.is_keyframe else Entry.NONE,
+        not packet.is_discard and (data is None or rule.shows_picture(data)),
+        not packet.is_corrupt and position + packet.size <= source.size,
+    )
+
+
+def _facts(
+    stream: av.video.stream.VideoStream, rule: EntryRule, source: VideoSource
+) -> StreamFacts:
+    rate = stream.average_rate or getattr(stream, "guessed_rate", None) or 0
+    return StreamFacts(
+        codec=stream.codec_context.codec.canonical_name,
+        time_base=float(stream.time_base or 1),
+        average_rate=float(rate),
+        announced_frames=int(stream.frames),
+        keeps_order=rule.keeps_order,
+        has_table=source.family == "mp4",
+    )
+
+
+def _up_to_loss(source: VideoSource, rows: list[_Row], problem: str) -> tuple[list[_Row], str]:
+    """Packets before the first that a container without a table of frames marks as damaged.
+
+    Others may have been lost with it, and nobody knows how many. The last packet of a file that
+    was cut short is the exception: nothing comes after it.
+    """
+    if source.family == "mp4":
+        return rows, problem
+    for at, row in enumerate(rows[:-1]):
+        if not row[-1]:
+            return rows[: at + 1], (
+                f"packet {at} is marked as damaged and it is not known how many were lost there"
+            )
+    return rows, problem
 
 
 def index_by_time(packets: Packets, facts: StreamFacts, problem: str) -> FrameIndex | None:
@@ -278,9 +313,7 @@ def _fill_display(order: np.ndarray, n_packets: int) -> np.ndarray:
     return display
 
 
-def _packets(
-    rows: list[tuple[int, int, int, int, bool, bool, bool]], source: VideoSource
-) -> Packets:
+def _packets(rows: list[_Row], source: VideoSource) -> Packets:
     if not rows:
         detail = (
             f"it holds {source.size} of the {source.announced_size} bytes it announces"
@@ -289,8 +322,8 @@ def _packets(
         )
         raise VideoError(f"{source.path}: expected a video, found one without frames ({detail})")
     columns = list(zip(*rows, strict=True))
-    numbers = [np.array(column, dtype=np.int64) for column in columns[:4]]
-    flags = [np.array(column, dtype=bool) for column in columns[4:]]
+    numbers = [np.array(column, dtype=np.int64) for column in columns[:5]]
+    flags = [np.array(column, dtype=bool) for column in columns[5:]]
     return Packets(*numbers, *flags)
 
 
@@ -323,8 +356,8 @@ def _assemble(
     order: np.ndarray,
     first: int,
 ) -> FrameIndex:
-    if problem:
-        order = _certain(packets, order)
+    if problem and not facts.has_table:
+        order = _certain(order, len(packets))
     packet_of = order.astype(np.int64)
     number_of = np.full(len(packets), NO_FRAME, dtype=np.int64)
     number_of[packet_of] = np.arange(len(packet_of))
@@ -340,19 +373,26 @@ def _assemble(
         entries=[e for e in entries if e >= first],
         by_count=False,
         seekable=bool(
-            packets.position.min() >= 0 and len(np.unique(packets.position)) == len(packets)
+            np.all(packets.position >= 0) and len(np.unique(packets.position)) == len(packets)
         ),
         cut=problem,
     )
 
 
-def _certain(packets: Packets, order: np.ndarray) -> np.ndarray:
-    """Without the last frames whose number depends on packets that are missing.
+def _certain(order: np.ndarray, n_packets: int) -> np.ndarray:
+    """Without the last frames, before which ones may belong that are missing."""
+    delay = display_delay(order)
+    uncertain = np.flatnonzero(order + delay >= n_packets)
+    return order[: uncertain[0]] if delay and len(uncertain) else order
 
-    A lost packet is decoded after the last one that is there, hence shown after its dts; frames
-    that are shown later than that may have others before them.
+
+def display_delay(order: Sequence[int] | np.ndarray) -> int:
+    """How many packets at most are decoded after a frame and shown before it.
+
+    ``order`` are packets in display order.
     """
-    last = packets.dts[packets.whole][-1] if packets.whole.any() else _NO_TIME
-    if last == _NO_TIME or not packets.whole.all():
-        return order  # a table of frames gives the missing ones their places
-    return order[packets.pts[order] <= last]
+    if not len(order):
+        return 0
+    decoded = np.empty(len(order), dtype=np.int64)
+    decoded[np.argsort(order, kind="stable")] = np.arange(len(order))
+    return int((np.arange(len(order)) - decoded).max())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideData
 from av.video.reformatter import VideoReformatter
 
 from dpk_core.errors import VideoError
@@ -109,8 +110,8 @@ def _display_turn(picture: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
 def _display_matrix(picture: av.VideoFrame) -> np.ndarray:
     """(4,) a, b, c, d of the display matrix; the identity where there is none."""
     matrix = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is not None:
-        values = np.frombuffer(memoryview(matrix), dtype=np.int32)[[0, 1, 3, 4]] / 65536
+    if isinstance(matrix, SideData):
+        values = np.frombuffer(bytes(matrix), dtype=np.int32)[[0, 1, 3, 4]] / 65536
         if np.allclose(values, np.rint(values), atol=1e-3):
             return values
     return np.eye(2).ravel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -108,6 +109,16 @@ class VideoSource:
         """Whether the file is shorter than its own structure says."""
         return self.announced_size > self.size
 
+    def boxes(self) -> list[tuple[int, int, bytes]]:
+        """(begin, end, kind) of an MP4's top-level boxes, in bytes."""
+        with self.path.open("rb") as file:
+            return list(_boxes(file, self.size))
+
+    @property
+    def is_fragmented(self) -> bool:
+        """Whether an MP4 lists its frames piece by piece along the file."""
+        return self.family == "mp4" and any(kind == b"moof" for _, _, kind in self.boxes())
+
     def open(self) -> av.container.InputContainer:
         """The container, ready for demuxing.
 
@@ -186,7 +197,7 @@ def _family(head: bytes) -> str:
 
 def _announced_size(file: io.BufferedReader, family: str, size: int) -> int:
     if family == "mp4":
-        return _end_of_boxes(file, size)
+        return max((end for _, end, _ in _boxes(file, size)), default=size)
     if family == "matroska":
         return _end_of_segment(file)
     if family == "avi":
@@ -194,8 +205,8 @@ def _announced_size(file: io.BufferedReader, family: str, size: int) -> int:
     return size
 
 
-def _end_of_boxes(file: io.BufferedReader, size: int) -> int:
-    """Where the last top-level box of an MP4 ends; beyond the file when it was cut."""
+def _boxes(file: io.BufferedReader, size: int) -> Iterator[tuple[int, int, bytes]]:
+    """(begin, end, kind) of an MP4's top-level boxes; the last may end beyond the file."""
     position = 0
     while position + 8 <= size:
         file.seek(position)
@@ -203,12 +214,11 @@ def _end_of_boxes(file: io.BufferedReader, size: int) -> int:
         length = struct.unpack(">I", head[:4])[0]
         if length == 1 and len(head) == 16:
             length = struct.unpack(">Q", head[8:])[0]
-        if length == 0 or not head[4:8].isascii():  # to the end of the file; or no box at all
-            return size
-        if length < 8:
-            return size
+        kind = head[4:8]
+        if length < 8 or not kind.isalnum():  # 0: to the end of the file; else no box at all
+            length = size - position
+        yield position, position + length, kind
         position += length
-    return position
 
 
 def _end_of_segment(file: io.BufferedReader) -> int:

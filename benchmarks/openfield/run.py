@@ -26,10 +26,10 @@ from dpk_core import TrainingGenerator
 from dpk_core.annotations import AnnotationSet
 from dpk_core.interfaces import Model
 from dpk_core.services.drawing import DrawStyle, draw_legend, draw_pose
-from dpk_core.services.generator import open_source
 from dpk_core.services.imaging import resize_image
 from dpk_core.services.metrics import ErrorSummary
 from dpk_core.services.plugins import registry
+from dpk_core.services.sources import open_source
 from dpk_core.services.splits import make_split
 from dpk_core.services.storage import atomic_path, read_poses
 from dpk_core.services.video import VideoReader

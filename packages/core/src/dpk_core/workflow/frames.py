@@ -126,7 +126,7 @@ class DatasetFrames(_Frames):
     """The images of a labelled set, by row."""
 
     def __init__(self, path: Path, start: int, stop: int | None) -> None:
-        from dpk_core.services.generator import open_source
+        from dpk_core.services.sources import open_source
 
         self.path = path
         self._dataset: Dataset = open_source(path)

@@ -21,8 +21,9 @@ def _install_all(session: nox.Session, *more: str) -> None:
     paths = [f"packages/{name}" for name in PACKAGES if name != "core"]
     session.install("packages/core[train]", *paths, *more)
     # imaug asks for both builds of OpenCV, which overwrite each other's files. The one with windows
-    # needs libGL, which a server may lack: the headless one has the last word.
-    session.install("--force-reinstall", "--no-deps", "opencv-python-headless")
+    # needs libGL, which a server may lack: the headless one has the last word
+    # (imaug's bound on the version is the one here).
+    session.install("--force-reinstall", "--no-deps", "opencv-python-headless<4.13")
 
 
 @nox.session

@@ -167,6 +167,7 @@ def test_a_broken_header_between_frames_hides_what_follows(
     data = bytearray(path.read_bytes())
     with VideoReader(path) as reader:
         at = int(reader._video.index.packets.position[50])
+    at -= 8 if kind == "avi" else 0  # an AVI's packets begin after their header
     data[at : at + len(filling)] = filling
     copy = videos.folder / f"hit.{kind}"
     copy.write_bytes(bytes(data))

@@ -166,7 +166,8 @@ def _decode_all(
     # Whether a lost picture came before or after those decoded just before it is not known.
     delay = display_delay(kept)
     doubtful = {p for p in kept if any(p < f <= p + delay for f in bad)} if delay else set()
-    return index, [int(index.number_of[p]) for p in doubtful]
+    numbers = index.number_of[sorted(doubtful)]
+    return index, numbers[numbers != NO_FRAME].tolist()
 
 
 def _vanished(packets: Packets, decoded: set[int], failed: set[int]) -> set[int]:

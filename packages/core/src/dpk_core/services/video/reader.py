@@ -56,6 +56,12 @@ class VideoReader:
 
     Notes
     -----
+    Damage is found where the container's structure breaks, where the decoder reports an error or
+    leaves a frame out, and where H.264 and H.265 hold bytes that no encoder writes. Codecs without
+    checksums may decode noise in a picture's own data into a wrong picture of the right number.
+    Streams without a container's structure (.h264, and .ts cut between its packets) do not tell
+    how many frames were lost; record into .mp4, .mkv or .avi.
+
     Colours are converted by the matrix and range that the file names (BT.601, limited range where
     it names none). A rotation by quarter turns that the file asks for is applied, as players do.
 

@@ -66,7 +66,8 @@ class PaddedFile(io.RawIOBase):
 class VideoSource:
     """A video file as it lies on disk.
 
-    ``size`` is what is there and ``announced_size`` what the file's own structure says should be,
+    ``size`` is what is there and ``announced_size`` what the file's own structure says should be
+    (0 where it does not say),
     both in bytes; ``family`` is ``"mp4"``, ``"matroska"``, ``"avi"`` or ``"other"``.
     """
 
@@ -102,7 +103,7 @@ class VideoSource:
             ) from None
         except PermissionError:
             raise VideoError(f"{path}: not allowed to read this file; check its rights") from None
-        return cls(path=path, family=family, size=size, announced_size=max(size, announced))
+        return cls(path=path, family=family, size=size, announced_size=announced)
 
     @property
     def is_truncated(self) -> bool:
@@ -113,6 +114,12 @@ class VideoSource:
         """(begin, end, kind) of an MP4's top-level boxes, in bytes."""
         with self.path.open("rb") as file:
             return list(_boxes(file, self.size))
+
+    def is_blank_from(self, position: int) -> bool:
+        """Whether only zeros follow, as far as a look at 64 KiB tells."""
+        with self.path.open("rb") as file:
+            file.seek(position)
+            return not any(file.read(65536))
 
     @property
     def is_fragmented(self) -> bool:
@@ -202,7 +209,7 @@ def _announced_size(file: io.BufferedReader, family: str, size: int) -> int:
         return _end_of_segment(file)
     if family == "avi":
         return _end_of_riff(file, size)
-    return size
+    return 0
 
 
 def _boxes(file: io.BufferedReader, size: int) -> Iterator[tuple[int, int, bytes]]:
@@ -238,7 +245,7 @@ def _end_of_segment(file: io.BufferedReader) -> int:
 
 
 def _end_of_riff(file: io.BufferedReader, size: int) -> int:
-    """Where the last RIFF of an AVI ends (long AVIs have several)."""
+    """Where the last RIFF of an AVI ends (long AVIs have several); 0 when it does not say."""
     position = 0
     while position + 12 <= size:
         file.seek(position)
@@ -247,7 +254,7 @@ def _end_of_riff(file: io.BufferedReader, size: int) -> int:
             return size
         length = struct.unpack("<I", head[4:8])[0]
         if length in (0, 0xFFFFFFFF):  # never filled in: a recording that was cut off
-            return size
+            return 0
         position += 8 + length + (length & 1)
-    # The padding byte of the last chunk is often left out.
-    return position if position > size + 1 else size
+    # Some programs count the header twice, or leave out the last padding.
+    return position if position > size + 16 else size

@@ -40,6 +40,7 @@ _MATROSKA_OPENED = frozenset(
     {_MATROSKA_SEGMENT, _MATROSKA_CLUSTER}
 )  # what they hold is walked through
 _EMPTY_BOX = 16
+_AVI_SLACK = 16  # by which headers are commonly wrong
 _TS_PACKET, _TS_SYNC, _TS_NULL = 188, 0x47, 0x1FFF
 
 
@@ -73,9 +74,9 @@ def find_break(source: VideoSource, packets: Sequence[int]) -> tuple[int, str] |
         return None if position is None else (position, _sentence(position))
     with source.path.open("rb") as file:
         if source.family == "matroska":
-            position = _matroska_break(Walk(file), source.size)
+            position = _matroska_break(Walk(file), source.size, source.announced_size)
         elif source.family == "avi":
-            position = _avi_break(Walk(file), source.size)
+            position = _avi_break(Walk(file), source.size, source.announced_size)
         else:
             position = _ts_break(file, source.size)
     return None if position is None else (position, _sentence(position))
@@ -94,7 +95,7 @@ def _mp4_break(source: VideoSource, packets: Sequence[int]) -> int | None:
     places = np.sort(np.array(packets, dtype=np.int64))
     for begin, end, kind in boxes:
         if not kind.isalnum():
-            return begin if any(kind) else None
+            return None if source.is_blank_from(begin) else begin
         holds_packets = np.searchsorted(places, begin) < np.searchsorted(places, end)
         # Media without a packet: what listed the frames of this fragment is damaged.
         if kind == b"mdat" and end - begin > _EMPTY_BOX and not holds_packets:
@@ -102,7 +103,7 @@ def _mp4_break(source: VideoSource, packets: Sequence[int]) -> int | None:
     return None
 
 
-def _matroska_break(walk: Walk, size: int) -> int | None:
+def _matroska_break(walk: Walk, size: int, announced: int) -> int | None:
     previous = position = 0
     while position < size:
         head = walk.at(position, 16)
@@ -115,7 +116,8 @@ def _matroska_break(walk: Walk, size: int) -> int | None:
             size = min(size, position + header + length)  # what follows is not the video's
         previous = position
         position += header + (0 if identity in _MATROSKA_OPENED or length is None else length)
-    return None
+    # An element that ends where the file should not is none.
+    return previous if announced and position > announced else None
 
 
 def _element(head: bytes) -> tuple[int, int | None, int] | None:
@@ -148,7 +150,7 @@ def _is_known(element: tuple[int, int | None, int], head: bytes) -> bool:
     return identity in _MATROSKA_SMALL and length <= 8
 
 
-def _avi_break(walk: Walk, size: int) -> int | None:
+def _avi_break(walk: Walk, size: int, announced: int) -> int | None:
     previous = position = 0
     in_frames = after_frames = False
     while position + 12 <= size:
@@ -164,7 +166,8 @@ def _avi_break(walk: Walk, size: int) -> int | None:
         in_frames = in_frames or head[8:12] == b"movi"
         after_frames = kind == b"idx1"
         position += 12 if opened else 8 + length + (length & 1)
-    return None if in_frames else previous
+    ends_beyond = announced and position > announced + _AVI_SLACK
+    return previous if ends_beyond or not in_frames else None
 
 
 def _is_frame_chunk(kind: bytes) -> bool:

@@ -28,7 +28,6 @@ class Encoding:
     width: int
     height: int
     options: dict[str, str]
-    scale: float | None
     _reformatter: VideoReformatter = attrs.field(factory=VideoReformatter, init=False)
 
     def configure(self, stream: av.video.stream.VideoStream) -> None:
@@ -39,8 +38,6 @@ class Encoding:
         if self._is_yuv:
             context.colorspace = context.color_primaries = context.color_trc = _BT601
         context.color_range = _LIMITED if self._is_limited else _FULL
-        if self.scale is not None:
-            context.qmin = context.qmax = round(self.scale)
 
     def picture(self, frame: np.ndarray) -> av.VideoFrame:
         """A (h, w, c) frame as the picture to encode, completed to the encoded size."""
@@ -98,7 +95,6 @@ def choose_encoding(
         When the codec is not lossless and ought to be.
     """
     options: dict[str, str] = {}
-    scale = None
     if quality == "lossless":
         codec, pixel_format, options = _lossless(codec, pixel_format, gray=gray)
     elif codec in _DEFAULT_CRF:
@@ -106,7 +102,8 @@ def choose_encoding(
         if codec == "libvpx-vp9":
             options["b"] = "0"
     elif codec in _DEFAULT_SCALE:
-        scale = float(_DEFAULT_SCALE[codec] if quality is None else quality)
+        scale = round(_DEFAULT_SCALE[codec] if quality is None else quality)
+        options["qmin"] = options["qmax"] = str(scale)
     elif codec in _LOSSLESS:
         pixel_format = pixel_format or ("gray" if gray else _lossless_format(codec))
     pixel_format = pixel_format or _playable_format(codec)
@@ -115,7 +112,7 @@ def choose_encoding(
         width, height = width + width % 2, height + height % 2
     elif pixel_format.startswith(("yuv422", "yuvj422")):
         width += width % 2
-    return Encoding(codec, pixel_format, width, height, options, scale)
+    return Encoding(codec, pixel_format, width, height, options)
 
 
 def _lossless(

@@ -12,6 +12,8 @@ from enum import IntEnum
 
 import av.codec
 
+from dpk_core.services.video.source import codec_name
+
 # Every flagged keyframe of these resets the decoder, seen from the keyframe's display time on.
 _RESETTING_CODECS = {
     "mpeg4",
@@ -56,7 +58,7 @@ class EntryRule:
     """
 
     def __init__(self, codec: av.codec.Codec, extradata: bytes | None) -> None:
-        self._codec = codec.canonical_name
+        self._codec = codec_name(codec)
         self._length_size = _length_size(self._codec, extradata)
         self._intra_only = bool(codec.intra_only)
 

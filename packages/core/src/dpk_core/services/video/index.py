@@ -18,7 +18,7 @@ import numpy as np
 
 from dpk_core.errors import VideoError
 from dpk_core.services.video.entries import Entry, EntryRule
-from dpk_core.services.video.source import VideoSource, describe, video_stream
+from dpk_core.services.video.source import VideoSource, codec_name, describe, video_stream
 from dpk_core.services.video.structure import find_break
 
 NO_FRAME = -1
@@ -229,7 +229,7 @@ def _facts(
 ) -> StreamFacts:
     rate = stream.average_rate or getattr(stream, "guessed_rate", None) or 0
     return StreamFacts(
-        codec=stream.codec_context.codec.canonical_name,
+        codec=codec_name(stream.codec_context.codec),
         time_base=float(stream.time_base or 1),
         average_rate=float(rate),
         announced_frames=int(stream.frames),

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import av
 import numpy as np
 from av.sidedata.sidedata import SideData
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from dpk_core.errors import VideoError
 
 _FULL_RANGE = 2
+_BT709 = 1  # in the numbering of ITU-T H.273
 _NEUTRAL = 4  # what rounding may part the channels of a gray pixel by
 _GRAY_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
@@ -47,7 +48,7 @@ class PixelConverter:
         return np.ascontiguousarray(self._turn(array))
 
     def _rgb(self, picture: av.VideoFrame) -> np.ndarray:
-        return self._reformatter.reformat(picture, format="rgb24").to_ndarray()
+        return to_rgb(self._reformatter, picture)
 
     def _gray(self, picture: av.VideoFrame) -> np.ndarray:
         if picture.format.is_rgb or picture.format.has_palette:
@@ -62,6 +63,23 @@ class PixelConverter:
         return cv2.LUT(luma, _STRETCH)[..., None]
 
 
+def to_rgb(reformatter: VideoReformatter, picture: av.VideoFrame) -> np.ndarray:
+    """(h, w, 3) uint8, by the matrix and range that the picture names."""
+    if int(picture.colorspace) == _BT709:
+        # PyAV before 17 looks at the matrix only where source and destination differ.
+        rgb = reformatter.reformat(
+            picture,
+            format="rgb24",
+            src_colorspace=Colorspace.ITU709,
+            dst_colorspace=Colorspace.ITU601,
+            src_color_range=ColorRange.JPEG if is_full_range(picture) else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+        )
+    else:
+        rgb = reformatter.reformat(picture, format="rgb24")
+    return rgb.to_ndarray()
+
+
 def is_full_range(picture: av.VideoFrame) -> bool:
     """Whether stored luma runs from 0 to 255 rather than from 16 to 235."""
     name = picture.format.name
@@ -72,7 +90,7 @@ def shows_no_colour(picture: av.VideoFrame) -> bool:
     """Whether a picture is gray, by its format or by all of its pixels."""
     if picture.format.name.startswith(("gray", "mono", "ya8", "ya16")):
         return True
-    rgb = VideoReformatter().reformat(picture, format="rgb24").to_ndarray()
+    rgb = to_rgb(VideoReformatter(), picture)
     spread = rgb.max(axis=2).astype(np.int16) - rgb.min(axis=2)
     return int(spread.max()) <= _NEUTRAL
 

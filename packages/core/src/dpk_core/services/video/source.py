@@ -10,6 +10,7 @@ from pathlib import Path
 
 import attrs
 import av
+import av.codec
 import av.container
 import av.error
 import av.video
@@ -17,6 +18,13 @@ import av.video
 from dpk_core.errors import FileMissingError, VideoError
 
 _ATTACHED_PICTURE = 0x400  # a cover image that containers store as a video stream
+_CODEC_OF_DECODER = {
+    "libdav1d": "av1",
+    "libaom-av1": "av1",
+    "libvpx": "vp8",
+    "libvpx-vp9": "vp9",
+    "libopenh264": "h264",
+}
 _MATROSKA_MAGIC = b"\x1a\x45\xdf\xa3"
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 _MP4_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot"}
@@ -166,7 +174,7 @@ class VideoSource:
 def video_stream(container: av.container.InputContainer, path: Path) -> av.video.stream.VideoStream:
     """The first video stream that is not a cover picture, or VideoError."""
     streams = list(container.streams.video)
-    moving = [s for s in streams if not int(getattr(s, "disposition", 0)) & _ATTACHED_PICTURE]
+    moving = [s for s in streams if not _disposition(s) & _ATTACHED_PICTURE]
     if not moving:
         kinds = sorted(str(s.type) for s in container.streams) or ["nothing"]
         raise VideoError(
@@ -180,6 +188,16 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.video
             "H.264, for example with: ffmpeg -i INPUT -c:v libx264 -crf 18 OUTPUT.mp4"
         )
     return stream
+
+
+def codec_name(codec: av.codec.Codec) -> str:
+    """The codec's name, such as "av1", whichever decoder is used for it."""
+    return _CODEC_OF_DECODER.get(codec.name, codec.name)
+
+
+def _disposition(stream: av.video.stream.VideoStream) -> int:
+    found = getattr(stream, "disposition", 0)  # an integer or an enumeration, by PyAV's version
+    return int(getattr(found, "value", found))
 
 
 def describe(error: Exception) -> str:

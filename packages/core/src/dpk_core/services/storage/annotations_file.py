@@ -13,14 +13,15 @@
 ``source_crop``           (n, 6)             float64, ours: NaN for a whole frame
 ========================  =================  ===================================================
 
-The first five are DeepPoseKit's: its files open here as they are, and ours open there.
+The first five are DeepPoseKit's: its files open here as they are, and ours open there. Images are
+not compressed: of videos they would shrink to about a third, but HDF5 decompresses one at a time,
+whatever the number of threads that wait for training images, and what a file needs on a full disk
+could not be known beforehand.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -29,90 +30,60 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dpk_core.annotations import AnnotationSet, Source
+from dpk_core.annotations import VISIBLE, AnnotationSet, Source
+from dpk_core.checks import as_array
 from dpk_core.errors import FileFormatError, ValidationError
-from dpk_core.services.storage.atomic import atomic_path, exclusive, require_space
+from dpk_core.services.storage.atomic import (
+    atomic_path,
+    behind_links,
+    exclusive,
+    require_space,
+    reserve_space,
+)
 from dpk_core.services.storage.hdf5 import (
+    damage_as_format_error,
     open_for_reading,
-    open_shared,
     read_skeleton,
+    reading,
     require_dataset,
     stamp,
     write_skeleton,
 )
+from dpk_core.services.storage.stored_images import StoredImages
+from dpk_core.skeleton import Skeleton
 
 KIND = "annotations"
-SENTINELS = (-1.0, -99999.0)
-"""A point with one of these in x and in y is missing: what other programs write for NaN."""
+_SENTINEL, _FAR_OUTSIDE = -1.0, -999.0
+"""What other programs write into x and y for a missing point: -1, or -999, -9999, -99999, ..."""
 
 LIBVER = ("earliest", "v110")
 """The oldest HDF5 that can read our files: DeepPoseKit's environments have old ones."""
 
 _BLOCK_BYTES = 64 * 2**20
-
-
-class StoredImages:
-    """The images of a file, read row by row; safe to use from several threads.
-
-    The file is opened when the first row is read and stays open: should another process replace
-    it meanwhile, these rows still come from the one that was read before.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self._path = path
-        self.shape = shape
-        self.dtype = np.dtype(np.uint8)
-        self._lock = threading.Lock()
-        self._file: h5py.File | None = self._open()
-        self._pid = os.getpid()
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        with self._lock:
-            stored = self._dataset()
-            if isinstance(row, (int, np.integer, slice)):
-                block = stored[row]
-            else:  # h5py wants sorted unique indices; a user may want any
-                block = np.stack([stored[int(i)] for i in np.arange(len(self))[row]])
-        return block if self.shape[-1] != 1 or stored.ndim == 4 else block[..., None]
-
-    def close(self) -> None:
-        """Close the file; a later read opens it again."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-
-    def _open(self) -> h5py.File:
-        # As h5py does by default first: this handle lives long, and a user may open one beside it.
-        return open_shared(self._path, (None, False))
-
-    def _dataset(self) -> h5py.Dataset:
-        if self._file is None or self._pid != os.getpid():  # after a fork, a handle of its own
-            self._file = self._open()
-            self._pid = os.getpid()
-        return self._file["images"]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self._path, "shape": self.shape}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"], state["shape"])  # type: ignore[misc]
+_SLACK_BYTES = 2**18
+_MAX_CHUNK, _MIN_CHUNK = 1024, 64
+_INDEX_BYTES, _TEXT_BYTES = 128, 64  # HDF5's own for each image, for each text
+_LABELS = ("annotations", "annotated", "visibility")
+_SOURCE_KEYS = ("source_video", "source_individual", "source_frame", "source_crop")
 
 
 def read_annotations(path: str | PathLike[str]) -> AnnotationSet:
     """Open an annotation set, DeepPoseKit's or ours; images are read when they are asked for.
+
+    A point of (-1, -1), or far outside the image with x = y <= -999, is another program's sign for
+    a missing one and becomes NaN. A keypoint that was annotated in DeepPoseKit, which knows no
+    visibility, counts as visible.
 
     Raises
     ------
     FileMissingError
     FileFormatError
         When it is not an annotation set; the message says what it lacks.
+    SkeletonError
+        When its skeleton has a cycle, a name twice, or an index outside.
     """
     path = Path(path)
-    with open_for_reading(path) as file:
+    with reading(path) as file:
         images = require_dataset(file, "images", path, "an annotation set")
         shape = _image_shape(images, path)
         stored = require_dataset(file, "annotations", path, "an annotation set")
@@ -121,13 +92,19 @@ def read_annotations(path: str | PathLike[str]) -> AnnotationSet:
                 f"{path}: 'annotations' has the shape {stored.shape}; expected "
                 f"({shape[0]}, keypoints, 2) for its {shape[0]} images"
             )
-        keypoints = _without_sentinels(stored[()].astype(np.float64))
+        numbers = as_array("annotations", stored[()], np.float64, stored.shape)
+        keypoints = _without_sentinels(numbers)
         skeleton = read_skeleton(file, path, keypoints.shape[1])
         annotated = _read_optional(file, "annotated", keypoints.shape[:2], path)
         visibility = _read_optional(file, "visibility", keypoints.shape[:2], path)
-        sources = _read_sources(file, shape[0])
-    known: dict[str, Any] = {"annotated": annotated, "visibility": visibility, "sources": sources}
-    return AnnotationSet(StoredImages(path, shape), keypoints, skeleton, **known)
+        if annotated is not None and visibility is not None:
+            seen = annotated.astype(bool) & ~np.isnan(keypoints[..., 0])
+            visibility = np.where(seen & (visibility == 0), VISIBLE, visibility)
+        known: dict[str, Any] = {"sources": _read_sources(file, shape[0], path)}
+        known |= {"annotated": annotated, "visibility": visibility}
+    # Only now, for two handles on one file must agree about locks, and this one stays open.
+    with damage_as_format_error(path):
+        return AnnotationSet(StoredImages(path, shape), keypoints, skeleton, **known)
 
 
 def write_annotations(
@@ -140,8 +117,8 @@ def write_annotations(
     OutputExistsError, OutputError
     """
     with atomic_path(path, overwrite=overwrite) as temporary:
-        require_space(temporary, int(np.prod(annotations.images.shape)) + 2**14)
-        with h5py.File(temporary, "w", libver=LIBVER) as file:
+        require_space(temporary, room_for(annotations))
+        with h5py.File(temporary, "w", libver=LIBVER, locking=False) as file:
             _create(file, annotations)
 
 
@@ -150,13 +127,14 @@ def append_annotations(path: str | PathLike[str], annotations: AnnotationSet) ->
 
     Raises
     ------
+    FileMissingError, FileFormatError, OutputError
     ValidationError
         When skeleton or image size differ (`merge_annotations` copes with other skeletons).
     """
     path = Path(path)
 
     def add(file: h5py.File) -> None:
-        present = read_skeleton(file, path, file["annotations"].shape[1])
+        present = stored_skeleton(file, path)
         if present.names != annotations.skeleton.names:
             raise ValidationError(
                 f"cannot append to {path}: it has the keypoints {', '.join(present.names)}; the "
@@ -164,7 +142,8 @@ def append_annotations(path: str | PathLike[str], annotations: AnnotationSet) ->
             )
         append_rows(file, annotations, path)
 
-    change(path, add)
+    with exclusive(path):
+        rewrite(path, add, room=room_for(annotations))
 
 
 def update_annotations(
@@ -177,47 +156,69 @@ def update_annotations(
 ) -> None:
     """Change the labels of some images; the rest of the file stays as it is.
 
+    The file is copied for it, so change many rows at once rather than one at a time.
+
     Parameters
     ----------
     rows
-        (m,) numbers of images, each at most once.
+        (m,) numbers of images, each at most once, or (n,) bool.
     keypoints, visibility, annotated
-        (m, k, 2), (m, k), (m, k); None leaves them.
+        (m, k, 2), (m, k), (m, k); None leaves them, except that a keypoint which gets its first
+        coordinate becomes visible.
+
+    Raises
+    ------
+    FileMissingError, FileFormatError, OutputError
+    ValidationError
+        On rows that are not there, other shapes, or a visibility above 2.
     """
-    path, rows = Path(path), np.atleast_1d(np.asarray(rows))
+    path = Path(path)
 
     def update(file: h5py.File) -> None:
         n, k = file["annotations"].shape[:2]
-        if rows.min(initial=0) < 0 or rows.max(initial=-1) >= n or len(set(rows)) != len(rows):
-            raise ValidationError(f"rows: expected unique numbers from 0 to {n - 1}, found {rows}")
-        for key, value, shape in (
-            ("annotations", keypoints, (len(rows), k, 2)),
-            ("visibility", visibility, (len(rows), k)),
-            ("annotated", annotated, (len(rows), k)),
-        ):
-            if value is None:
-                continue
-            value = np.asarray(value)
-            if value.shape != shape:
-                raise ValidationError(f"{key}: expected shape {shape}, found {value.shape}")
+        chosen = _row_numbers(rows, n)
+        shape = (len(chosen), k)
+        new: dict[str, np.ndarray] = {}
+        if keypoints is not None:
+            new["annotations"] = as_array("keypoints", keypoints, np.float64, (*shape, 2))
+        if annotated is not None:
+            new["annotated"] = as_array("annotated", annotated, np.bool_, shape)
+        if visibility is not None:
+            new["visibility"] = as_array("visibility", visibility, np.uint8, shape)
+            if new["visibility"].max(initial=0) > VISIBLE:
+                raise ValidationError(
+                    f"visibility: expected 0, 1 or 2, found {new['visibility'].max()}"
+                )
+        elif keypoints is not None:
+            before = file["visibility"][()][chosen]
+            placed = np.isfinite(new["annotations"]).all(axis=2)
+            new["visibility"] = np.where(placed & (before == 0), VISIBLE, before)
+        for key, value in new.items():
             stored = file[key][()]
-            stored[rows] = value
+            stored[chosen] = value
             file[key][...] = stored
 
-    change(path, update)
+    with exclusive(path):
+        rewrite(path, update)
 
 
-def change(path: Path, edit: Callable[[h5py.File], None]) -> None:
+def rewrite(path: Path, edit: Callable[[h5py.File], None], *, room: int = 0) -> None:
     """Apply an edit to a copy of the file, then put the copy in its place.
 
-    A reader, or a crash at any moment, sees the file before the edit or after it. Two writers
-    take turns.
+    A reader, or a crash at any moment, sees the file before the edit or after it. To be called
+    while holding the file `exclusive`, so that two writers take turns. ``room`` is the number of
+    bytes by which the edit may make it larger: with the disk full, HDF5 may crash, so they are
+    allocated before it starts.
     """
-    with exclusive(path), atomic_path(path, overwrite=True) as temporary:
-        if _is_ours(path):
+    path = behind_links(path)
+    ours = _is_ours(path)
+    with atomic_path(path, overwrite=True) as temporary:
+        if ours:
             shutil.copyfile(path, temporary)
         else:
             _copy_as_ours(path, temporary)
+        if room:
+            reserve_space(temporary, room)
         with h5py.File(temporary, "r+", locking=False) as file:
             edit(file)
 
@@ -237,6 +238,41 @@ def append_rows(file: h5py.File, annotations: AnnotationSet, path: Path) -> None
         file[name][n:] = values
     images.resize(n + m, axis=0)
     _write_images(images, annotations, n)
+
+
+def extend_skeleton(file: h5py.File, skeleton: Skeleton) -> None:
+    """Give an open file a skeleton that begins with the keypoints it has; new ones are missing."""
+    n, k = file["annotations"].shape[:2]
+    more = len(skeleton) - k
+    for name, fill in zip(_LABELS, (np.nan, False, 0), strict=True):
+        values = file[name][()]
+        padding = np.full((n, more, *values.shape[2:]), fill, values.dtype)
+        del file[name]
+        _create_column(file, name, np.concatenate([values, padding], axis=1))
+    del file["skeleton"], file["skeleton_names"]
+    write_skeleton(file, skeleton)
+
+
+def stored_skeleton(file: h5py.File, path: Path) -> Skeleton:
+    """The skeleton of an open annotation set."""
+    return read_skeleton(file, path, file["annotations"].shape[1])
+
+
+def room_for(annotations: AnnotationSet) -> int:
+    """Bytes that a set takes in a file, rather more than less."""
+    n = len(annotations)
+    texts = sum(
+        len(_encode(source.video)) + len(_encode(source.individual))
+        for source in annotations.sources
+    )
+    per_image = int(np.prod(annotations.image_shape)) + _INDEX_BYTES + 2 * _TEXT_BYTES
+    return n * per_image + texts + room_for_labels(n, len(annotations.skeleton))
+
+
+def room_for_labels(n: int, k: int) -> int:
+    """Bytes that everything but images and texts takes, rather more than less."""
+    per_row = 18 * k + 8 + 48 + 2 * 16
+    return (n + _MAX_CHUNK) * per_row + _SLACK_BYTES
 
 
 # -- small parts ------------------------------------------------------------------------------
@@ -260,7 +296,7 @@ def _create(file: h5py.File, annotations: AnnotationSet) -> None:
 
 def _create_column(file: h5py.File, name: str, values: np.ndarray) -> None:
     text = h5py.string_dtype() if values.dtype == object else None
-    chunk = max(1, min(1024, len(values)))
+    chunk = min(_MAX_CHUNK, max(_MIN_CHUNK, len(values)))
     file.create_dataset(
         name,
         data=values,
@@ -278,9 +314,9 @@ def _columns(annotations: AnnotationSet) -> dict[str, np.ndarray]:
         "annotations": annotations.keypoints,
         "annotated": annotations.annotated,
         "visibility": annotations.visibility,
-        "source_video": np.array([source.video for source in sources], dtype=object),
+        "source_video": np.array([_encode(s.video) for s in sources], dtype=object),
         "source_frame": np.array([source.frame for source in sources], dtype=np.int64),
-        "source_individual": np.array([s.individual for s in sources], dtype=object),
+        "source_individual": np.array([_encode(s.individual) for s in sources], dtype=object),
         "source_crop": np.array(crops, dtype=np.float64).reshape(-1, 6),
     }
 
@@ -294,15 +330,39 @@ def _write_images(stored: h5py.Dataset, annotations: AnnotationSet, start: int) 
 
 def _copy_as_ours(path: Path, temporary: Path) -> None:
     """Another program's set as one of ours, which can grow; what we don't know comes along."""
-    with open_for_reading(path) as old, h5py.File(temporary, "w", libver=LIBVER) as file:
-        _create(file, read_annotations(path))
+    annotations = read_annotations(path)
+    require_space(temporary, path.stat().st_size + room_for(annotations))
+    with (
+        open_for_reading(path) as old,
+        h5py.File(temporary, "w", libver=LIBVER, locking=False) as file,
+    ):
+        _create(file, annotations)
         for key in set(old) - set(file):
             old.copy(key, file)
 
 
 def _is_ours(path: Path) -> bool:
-    with open_for_reading(path) as file:
-        return "dpk_format_version" in file.attrs
+    """Whether it has all that our sets have, and can grow; FileFormatError when it is no set."""
+    with reading(path) as file:
+        for key in ("images", "annotations"):
+            require_dataset(file, key, path, "an annotation set")
+        if "dpk_format_version" not in file.attrs:
+            return False
+        images = file["images"]
+        keys = (*_LABELS, *_SOURCE_KEYS, "skeleton", "skeleton_names")
+        return images.ndim == 4 and images.maxshape[0] is None and all(key in file for key in keys)
+
+
+def _row_numbers(rows: Any, n: int) -> np.ndarray:
+    chosen = np.atleast_1d(np.asarray(rows))
+    if chosen.dtype == bool and chosen.shape == (n,):
+        return np.flatnonzero(chosen)
+    if not chosen.size:
+        return np.empty(0, np.int64)
+    fits = chosen.dtype.kind in "iu" and chosen.ndim == 1
+    if not fits or chosen.min() < 0 or chosen.max() >= n or len(np.unique(chosen)) != len(chosen):
+        raise ValidationError(f"rows: expected unique numbers from 0 to {n - 1}, found {rows}")
+    return chosen
 
 
 def _image_shape(images: h5py.Dataset, path: Path) -> tuple[int, int, int, int]:
@@ -322,36 +382,52 @@ def _image_shape(images: h5py.Dataset, path: Path) -> tuple[int, int, int, int]:
 
 def _without_sentinels(keypoints: np.ndarray) -> np.ndarray:
     """NaN where another program wrote a sentinel into both coordinates."""
+    x, y = keypoints[..., 0], keypoints[..., 1]
     missing = ~np.isfinite(keypoints).all(axis=-1)
-    for sentinel in SENTINELS:
-        missing |= (keypoints == sentinel).all(axis=-1)
+    missing |= (x == y) & ((x == _SENTINEL) | (x <= _FAR_OUTSIDE))
     return np.where(missing[..., None], np.nan, keypoints)
 
 
 def _read_optional(
-    file: h5py.File, key: str, shape: tuple[int, int], path: Path
+    file: h5py.File, key: str, shape: tuple[int, ...], path: Path
 ) -> np.ndarray | None:
     if key not in file:
         return None
-    values = file[key][()]
+    values = require_dataset(file, key, path, "an annotation set")[()]
     if values.shape != shape:
         raise FileFormatError(f"{path}: {key!r} has the shape {values.shape}; expected {shape}")
     return values
 
 
-def _read_sources(file: h5py.File, n: int) -> tuple[Source, ...] | None:
-    if "source_video" not in file:
+def _read_sources(file: h5py.File, n: int, path: Path) -> tuple[Source, ...] | None:
+    """Where the images came from; a column that is not there is unknown for all of them."""
+    if not any(key in file for key in _SOURCE_KEYS):
         return None
-    crops = file["source_crop"][()]
+    videos, individuals = (_read_texts(file, key, n, path) for key in _SOURCE_KEYS[:2])
+    frames = _read_optional(file, "source_frame", (n,), path)
+    crops = _read_optional(file, "source_crop", (n, 6), path)
+    frames = np.full(n, -1) if frames is None else frames
+    crops = np.full((n, 6), np.nan) if crops is None else crops
     whole = np.isnan(crops).all(axis=1)
     return tuple(
-        Source(video, int(frame), individual, None if whole[i] else tuple(crops[i].tolist()))
-        for i, (video, frame, individual) in enumerate(
-            zip(
-                file["source_video"].asstr()[()],
-                file["source_frame"][()],
-                file["source_individual"].asstr()[()],
-                strict=True,
-            )
+        Source(video, int(frame), individual, None if is_whole else tuple(crop.tolist()))
+        for video, frame, individual, is_whole, crop in zip(
+            videos, frames, individuals, whole, crops, strict=True
         )
     )
+
+
+def _read_texts(file: h5py.File, key: str, n: int, path: Path) -> list[str]:
+    values = _read_optional(file, key, (n,), path)
+    if values is None:
+        return [""] * n
+    return [_decode(value) if isinstance(value, bytes) else str(value) for value in values]
+
+
+# A file name on Linux is any bytes; Python holds those that are no text as surrogates.
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _decode(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from dpk_core.errors import DpkError, FileMissingError, OutputError, OutputExistsError
 
 _MARK = ".partial"
+_HOST = hashlib.blake2b(platform.node().encode(), digest_size=3).hexdigest()
+_LONGEST_STEM = 160
+_LONGEST_WAIT = 600.0
+_DAY = 86400.0
+_WINDOWS = os.name == "nt"
+_NO_PERMISSION = "no permission to write there; choose another folder" + (
+    ", or close the programs that have the file open" if _WINDOWS else ""
+)
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run it again",
     errno.EDQUOT: "the disk quota is used up; free some space and run it again",
     errno.EFBIG: "the file would be larger than allowed here; choose another disk",
-    errno.EACCES: "no permission to write there; choose another folder",
-    errno.EPERM: "no permission to write there; choose another folder",
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
     errno.EROFS: "the disk is read-only; choose another folder",
     errno.EIO: "the disk reports an input/output error; check it",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ENOLCK: "this disk has no file locks; choose another one",
 }
 
 
@@ -32,7 +46,8 @@ def atomic_path(path: str | PathLike[str], *, overwrite: bool = False) -> Iterat
     """A temporary file beside ``path`` that takes its place when the block ends well.
 
     Whatever happens, ``path`` holds either what it held before or all of the new content. The
-    temporary name keeps the suffix, for libraries that look at it.
+    temporary name keeps the suffix, for libraries that look at it. A symbolic link stays one: the
+    file that it leads to is replaced, and keeps its permissions.
 
     Raises
     ------
@@ -50,19 +65,20 @@ def atomic_path(path: str | PathLike[str], *, overwrite: bool = False) -> Iterat
     >>> [p.name for p in folder.iterdir()]
     ['a.txt']
     """
-    path = Path(path)
+    path = behind_links(Path(path))
     check_output(path, overwrite=overwrite)
     clean_leftovers(path)
     temporary = path.with_name(
-        f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}{_MARK}{path.suffix}"
+        f".{_short(path.stem)}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{_MARK}{path.suffix}"
     )
     try:
         with output_errors(path):
             yield temporary
+            if path.exists():
+                with suppress(OSError):
+                    shutil.copymode(path, temporary)
             _sync(temporary)
-            if not overwrite:
-                check_output(path, overwrite=False)  # somebody may have been quicker
-            os.replace(temporary, path)
+            _put_in_place(temporary, path, overwrite=overwrite)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -70,29 +86,34 @@ def atomic_path(path: str | PathLike[str], *, overwrite: bool = False) -> Iterat
 
 
 def require_space(path: Path, n_bytes: int) -> None:
-    """OSError when a file of that size does not fit where ``path`` is.
+    """OSError when a file of that size does not fit where ``path`` is, which is not there yet.
 
-    Asked before HDF5 writes much: it may crash on its way out when the disk is full.
+    Asked before HDF5 writes much: when the disk is full it may crash on its way out.
     """
     with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, n_bytes)
-        else:
-            free = shutil.disk_usage(path.parent).free
-            if free < n_bytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        _allocate(file.fileno(), path, 0, n_bytes)
     path.unlink()
+
+
+def reserve_space(path: Path, n_bytes: int) -> None:
+    """Allocate room behind the end of a file, which HDF5 uses and then gives back; or OSError."""
+    with path.open("rb+") as file:
+        _allocate(file.fileno(), path, path.stat().st_size, n_bytes)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
     """OutputExistsError or OutputError when ``path`` may not or cannot be written."""
-    if path.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{path} exists already; choose another name, or overwrite it (--force, overwrite=True)"
-        )
     if path.is_dir():
         raise OutputError(f"{path} is a folder; expected the name of a file to write")
-    folder = path.parent
+    if path.exists():
+        if not path.is_file():
+            raise OutputError(f"{path} is not a regular file; expected the name of a file to write")
+        if not overwrite:
+            raise OutputExistsError(
+                f"{path} exists already; choose another name, or overwrite it (--force, "
+                "overwrite=True)"
+            )
+    folder = behind_links(path).parent
     if not folder.is_dir():
         raise OutputError(f"cannot write {path}: the folder {folder} is not there; make it first")
     if not os.access(folder, os.W_OK):
@@ -101,11 +122,17 @@ def check_output(path: Path, *, overwrite: bool) -> None:
 
 def clean_leftovers(path: Path) -> None:
     """Remove temporary files for ``path`` whose writer is no longer alive."""
-    for leftover in path.parent.glob(f".{path.stem}.*.*{_MARK}{path.suffix}"):
-        writer = leftover.name[len(path.stem) + 2 :].split(".", 1)[0]
-        if writer.isdigit() and not _is_alive(int(writer)):
-            with suppress(OSError):
-                leftover.unlink()
+    pattern = re.compile(
+        re.escape(f".{_short(path.stem)}.")
+        + r"(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}"
+        + re.escape(f"{_MARK}{path.suffix}")
+    )
+    with suppress(OSError):  # a folder that may be written to, but not listed
+        for leftover in path.parent.iterdir():
+            found = pattern.fullmatch(leftover.name)
+            if found and _is_abandoned(leftover, found["host"], int(found["pid"])):
+                with suppress(OSError):
+                    leftover.unlink()
 
 
 @contextmanager
@@ -116,20 +143,86 @@ def output_errors(path: Path) -> Iterator[None]:
     except DpkError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # h5py tells of full disks in all three
-        number = _errno_of(error)
-        if number not in _REASONS:
+        reason = _REASONS.get(_errno_of(error) or 0)
+        if reason is None or _is_about_another_folder(error, path):
             raise
-        raise OutputError(f"cannot write {path}: {_REASONS[number]}") from error
+        raise OutputError(f"cannot write {path}: {reason}") from error
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Only one process at a time changes ``path``; others wait. The lock dies with its owner."""
+    """Only one process at a time changes ``path``; others wait. The lock dies with its owner.
+
+    Raises
+    ------
+    FileMissingError
+    OutputError
+        Also when another process has been changing the file for ten minutes.
+    """
+    path = behind_links(path)
     if not path.exists():
         raise FileMissingError(f"no file at {path} to change")
     check_output(path, overwrite=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    lock = FileLock(path.with_name(f".{_short(path.name)}.lock"))
+    try:
+        with output_errors(path):
+            lock.acquire(timeout=_LONGEST_WAIT)
+    except Timeout:
+        raise OutputError(
+            f"cannot change {path}: another program has been changing it for "
+            f"{_LONGEST_WAIT / 60:.0f} minutes; see whether it hangs"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def behind_links(path: Path) -> Path:
+    """The file itself where ``path`` is a symbolic link, for links must not be replaced."""
+    return path.resolve() if path.is_symlink() else path
+
+
+# -- small parts ------------------------------------------------------------------------------
+
+
+def _put_in_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    if not overwrite:
+        try:
+            os.link(temporary, path)  # unlike a rename, it refuses when somebody was quicker
+        except FileExistsError:
+            check_output(path, overwrite=False)
+        except (OSError, NotImplementedError, AttributeError):
+            check_output(path, overwrite=False)  # a disk without hard links
+            _replace(temporary, path)
+        else:
+            temporary.unlink()
+    else:
+        _replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    # Windows refuses while anybody reads the file, a virus scanner for instance; that is short.
+    for delay in (0.02, 0.1, 0.4, 1.5) if _WINDOWS else ():
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            time.sleep(delay)
+    os.replace(temporary, path)
+
+
+def _allocate(descriptor: int, path: Path, start: int, n_bytes: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, start, n_bytes)
+            return
+        except OSError as error:  # not every disk and C library can
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
+    if shutil.disk_usage(path.parent).free < n_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _errno_of(error: BaseException) -> int | None:
@@ -140,19 +233,52 @@ def _errno_of(error: BaseException) -> int | None:
     return next((n for n in _REASONS if f"errno = {n}," in texts), None)
 
 
+def _is_about_another_folder(error: BaseException, path: Path) -> bool:
+    """Whether it names a file elsewhere: an input that could not be read, not our output."""
+    name = getattr(error, "filename", None)
+    return isinstance(name, (str, PathLike)) and Path(name).parent != path.parent
+
+
 def _sync(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":
-        # There is no harmless probe without more libraries; leave files of others alone.
-        return pid != os.getpid()
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut, where folders can be synchronized."""
+    if _WINDOWS:
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _short(name: str) -> str:
+    """The name, or a digest of it when there would be no room for what is put around it."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= _LONGEST_STEM:
+        return name
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def _is_abandoned(leftover: Path, host: str, pid: int) -> bool:
+    """Whether its writer is dead, as far as can be told from here.
+
+    Nothing is known of processes of another computer that shares the disk, and Windows has no
+    harmless probe: there, a file that nobody has written to for a day counts as abandoned.
+    """
+    if host != _HOST or _WINDOWS:
+        try:
+            return time.time() - leftover.stat().st_mtime > _DAY
+        except OSError:
+            return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+    except (ProcessLookupError, OverflowError):
         return True
-    return True
+    except PermissionError:
+        return False
+    return False

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from dpk_core.errors import FileFormatError, FileMissingError, SkeletonError
-from dpk_core.skeleton import Skeleton
+from dpk_core.errors import FileFormatError, FileMissingError, SkeletonError, ValidationError
+from dpk_core.skeleton import NONE, Skeleton
 
 FORMAT_VERSION = 1
 """Version of our files; a reader refuses newer ones."""
@@ -40,6 +42,35 @@ def open_for_reading(path: Path) -> Iterator[h5py.File]:
     with file:
         check_version(file, path)
         yield file
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """As `open_for_reading`, for a block that only reads: its failures are the file's.
+
+    Raises
+    ------
+    FileMissingError, FileFormatError
+    """
+    with open_for_reading(path) as file, damage_as_format_error(path):
+        yield file
+
+
+@contextmanager
+def damage_as_format_error(path: Path) -> Iterator[None]:
+    """Say which file is meant when HDF5 cannot read, or when values make no sense."""
+    try:
+        yield
+    except SkeletonError as error:
+        raise SkeletonError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise FileFormatError(f"{path} holds values that cannot be: {error}") from None
+    except (OSError, RuntimeError, KeyError) as error:
+        if isinstance(error, (FileFormatError, FileMissingError)):
+            raise
+        raise FileFormatError(
+            f"{path} is damaged ({error}); expected a whole HDF5 file; restore it from a copy"
+        ) from error
 
 
 def open_shared(path: Path, lockings: tuple[bool | None, ...]) -> h5py.File:
@@ -95,36 +126,83 @@ def write_skeleton(file: h5py.File, skeleton: Skeleton) -> None:
 
 
 def read_skeleton(file: h5py.File, path: Path, n_keypoints: int) -> Skeleton:
-    """The inverse of `write_skeleton`; without names, keypoints are numbered."""
+    """The inverse of `write_skeleton`; without names, keypoints are numbered.
+
+    Raises
+    ------
+    FileFormatError, SkeletonError
+    """
     names = None
     if "skeleton_names" in file:
-        names = [_text(name) for name in np.ravel(file["skeleton_names"][()])]
+        stored = require_dataset(file, "skeleton_names", path, "names of keypoints")
+        names = [_text(name) for name in np.ravel(stored[()])]
+        _check_length(path, "'skeleton_names'", len(names), n_keypoints)
     if "skeleton" not in file:
-        return Skeleton(names or [f"keypoint_{i}" for i in range(n_keypoints)])
-    array = file["skeleton"][()]
+        array = np.full((n_keypoints, 2), NONE)
+    else:
+        array = require_dataset(file, "skeleton", path, "a skeleton")[()]
+        if array.dtype.kind not in "iu" and not (array.dtype.kind == "f" and _is_whole(array)):
+            raise FileFormatError(
+                f"{path}: 'skeleton' holds {array.dtype} numbers that are not whole; expected "
+                "indices of parents and swap partners, -1 for none"
+            )
+    if array.ndim == 2 and array.shape[1] == 2:
+        _check_length(path, "the skeleton", len(array), n_keypoints)
     try:
-        skeleton = Skeleton.from_array(array, names)
+        return Skeleton.from_array(array, names)
     except SkeletonError as error:
         raise SkeletonError(f"{path}: {error}") from None
-    if len(skeleton) != n_keypoints:
-        raise FileFormatError(
-            f"{path}: the skeleton has {len(skeleton)} keypoints, the coordinates have "
-            f"{n_keypoints}; they must agree"
-        )
-    return skeleton
 
 
 def write_json(file: h5py.File, name: str, value: Any) -> None:
-    """A JSON attribute."""
-    file.attrs[name] = json.dumps(value)
+    """A JSON attribute; see `to_json` for what it may hold."""
+    file.attrs[name] = to_json(value)
 
 
-def read_json(file: h5py.File, name: str, path: Path) -> Any:
-    """The inverse of `write_json`; an empty dict when it is not there."""
+def to_json(value: Any) -> str:
+    """JSON text of dicts, lists, texts and numbers, NumPy's and paths included.
+
+    Raises
+    ------
+    ValidationError
+        When there is something else in it.
+    """
     try:
-        return json.loads(file.attrs.get(name, "{}"))
-    except ValueError as error:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ValidationError(f"provenance: expected texts and numbers; {error}") from None
+
+
+def read_json(file: h5py.File, name: str, path: Path) -> dict[str, Any]:
+    """The inverse of `write_json`; an empty dict when it is not there."""
+    text = file.attrs.get(name, "{}")
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError) as error:
         raise FileFormatError(f"{path}: the attribute {name!r} is damaged ({error})") from None
+    if not isinstance(value, dict):
+        raise FileFormatError(f"{path}: the attribute {name!r} is not a JSON object, found {text}")
+    return value
+
+
+def _check_length(path: Path, what: str, found: int, n_keypoints: int) -> None:
+    if found != n_keypoints:
+        raise FileFormatError(
+            f"{path}: {what} has {found} keypoints, the coordinates have {n_keypoints}; "
+            "they must agree"
+        )
+
+
+def _is_whole(array: np.ndarray) -> bool:
+    return bool(np.isfinite(array).all() and (array == np.round(array)).all())
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, PathLike):
+        return os.fspath(value)
+    raise TypeError(f"found {type(value).__name__}")
 
 
 def _text(value: Any) -> str:

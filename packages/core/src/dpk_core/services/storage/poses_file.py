@@ -6,17 +6,20 @@
 ``frames``         (n,)            int64 number of the frame in the video; -1: row not written yet
 ``track_ids``      (n,)            int32; -1: no track
 ``rows_done``      ()              int64: rows up to here are whole
+``complete``       ()              uint8: 1 when the job came to its end
 ``skeleton``       (k, 2)          int32, and ``skeleton_names``, as in annotation sets
-attributes                         ``provenance`` (JSON), ``complete`` (bool), version
+attributes                         ``provenance`` (JSON), version
 =================  ==============  ==============================================================
 
 How a kill is survived: room for many rows is allocated ahead, in a file that takes its place whole.
 After that only raw numbers are written into that room, never HDF5's own bookkeeping, and last of
-all ``rows_done``. When the room is used up, a copy with twice of it takes the file's place.
+all ``rows_done``. When the room is used up, a copy with twice of it takes the file's place. At the
+end a copy without the room that was not needed does; a complete file has exactly its rows.
 """
 
 from __future__ import annotations
 
+import json
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dpk_core.errors import FileFormatError, OutputExistsError, ValidationError
+from dpk_core.errors import FileFormatError, OutputExistsError, SkeletonError, ValidationError
 from dpk_core.poses import Poses
 from dpk_core.services.storage.atomic import (
     atomic_path,
@@ -37,8 +40,10 @@ from dpk_core.services.storage.hdf5 import (
     open_for_reading,
     read_json,
     read_skeleton,
+    reading,
     require_dataset,
     stamp,
+    to_json,
     write_json,
     write_skeleton,
 )
@@ -46,6 +51,8 @@ from dpk_core.skeleton import Skeleton
 
 KIND = "poses"
 _INITIAL_ROWS = 4096
+_COPY_ROWS = 65536
+_COLUMNS = ("keypoints", "scores", "frames", "track_ids")
 
 
 def write_poses(path: str | PathLike[str], poses: Poses, *, overwrite: bool = False) -> None:
@@ -60,7 +67,7 @@ def write_poses(path: str | PathLike[str], poses: Poses, *, overwrite: bool = Fa
         with h5py.File(temporary, "r+", locking=False) as file:
             _put(file, 0, poses)
             file["rows_done"][()] = len(poses)
-            file.attrs["complete"] = True
+            file["complete"][()] = True
 
 
 def read_poses(path: str | PathLike[str], start: int = 0, stop: int | None = None) -> Poses:
@@ -76,7 +83,7 @@ def read_poses(path: str | PathLike[str], start: int = 0, stop: int | None = Non
     FileMissingError, FileFormatError
     """
     path = Path(path)
-    with open_for_reading(path) as file:
+    with reading(path) as file:
         keypoints = require_dataset(file, "keypoints", path, "poses")
         if keypoints.ndim != 3 or keypoints.shape[2] != 2:
             raise FileFormatError(
@@ -96,8 +103,10 @@ def read_poses(path: str | PathLike[str], start: int = 0, stop: int | None = Non
 
 def is_complete(path: str | PathLike[str]) -> bool:
     """Whether the prediction that wrote the file came to its end."""
-    with open_for_reading(Path(path)) as file:
-        return bool(file.attrs.get("complete", False))
+    path = Path(path)
+    with reading(path) as file:
+        require_dataset(file, "rows_done", path, "poses")
+        return "complete" in file and bool(file["complete"][()])
 
 
 class PosesWriter:
@@ -110,8 +119,8 @@ class PosesWriter:
     skeleton
         Of all rows.
     provenance
-        Stored with the file. Its entry ``"job"`` says which job this is: another run with the
-        same one may continue the file.
+        Stored with the file as JSON. Its entry ``"job"`` says which job this is: another run with
+        exactly the same one, and the same skeleton, may continue the file.
     overwrite
         Replace a file that is there.
     resume
@@ -132,7 +141,8 @@ class PosesWriter:
         When the file is there and belongs to another job (the message says what differs), or
         neither ``overwrite`` nor ``resume`` is set.
     OutputError
-        When the disk is full or the folder can't be written.
+        When the disk is full or the folder can't be written. After `append` raised it, the rows
+        up to ``n_rows`` are safe, and the same rows can be appended again.
     """
 
     def __init__(
@@ -157,7 +167,8 @@ class PosesWriter:
             rows = max(1, capacity_hint or _INITIAL_ROWS)
             with atomic_path(self.path, overwrite=overwrite) as temporary:
                 _create(temporary, skeleton, provenance, rows)
-        self._file: h5py.File | None = self._open()
+        with output_errors(self.path):
+            self._file: h5py.File | None = self._open()
 
     def append(self, poses: Poses) -> None:
         """Add rows; when this returns, a kill can't lose them."""
@@ -180,11 +191,15 @@ class PosesWriter:
         """Give back the room that was not needed and note whether the job came to its end."""
         if self._file is None:
             return
-        self._file.close()
-        self._file = None
-        if complete:
-            self._rewrite(self.n_rows, complete=True)
-            self.complete = True
+        exact = self.n_rows == len(self._file["frames"])
+        with output_errors(self.path):
+            if complete and exact:
+                self._file["complete"][()] = True
+            self._file.close()
+            self._file = None
+            if complete and not exact:
+                self._rewrite(self.n_rows, complete=True)
+        self.complete = self.complete or complete
 
     def __enter__(self) -> PosesWriter:
         return self
@@ -204,32 +219,36 @@ class PosesWriter:
 
     def _is_same_job(self, overwrite: bool) -> bool:
         """Whether the file can be continued; False when it may be replaced instead."""
+        job = json.loads(to_json(self.provenance)).get("job")
         try:
-            with open_for_reading(self.path) as file:
-                stored = read_json(file, "provenance", self.path).get("job")
-        except FileFormatError:
-            stored = None
-        job = self.provenance.get("job")
-        if stored == job and job is not None:
+            stored, skeleton = _read_job(self.path)
+        except (FileFormatError, SkeletonError):
+            stored, skeleton = None, None
+        if job is not None and stored == job and skeleton == self.skeleton:
             return True
         if overwrite:
             return False
+        difference = _differences(stored, job)
+        if stored == job and skeleton is not None:
+            difference = f", its skeleton differs:\n  {skeleton!r}: {', '.join(skeleton.names)}\n"
         raise OutputExistsError(
-            f"{self.path} exists and is of another job{_differences(stored, job)}; choose another "
-            "name, or replace it (--force, overwrite=True)"
+            f"{self.path} exists and is of another job{difference}; choose another name, or "
+            "replace it (--force, overwrite=True)"
         )
 
     def _continue(self) -> None:
-        with open_for_reading(self.path) as file:
+        with reading(self.path) as file:
             self.n_rows = int(file["rows_done"][()])
-            self.complete = bool(file.attrs.get("complete", False))
+        self.complete = is_complete(self.path)
 
     def _grow(self, needed: int) -> None:
         assert self._file is not None
         capacity = max(needed, 2 * len(self._file["frames"]))
         self._file.close()
-        self._rewrite(capacity, complete=False)
-        self._file = self._open()
+        try:
+            self._rewrite(capacity, complete=False)
+        finally:
+            self._file = self._open()  # the larger one, or the old one when the disk is full
 
     def _rewrite(self, capacity: int, *, complete: bool) -> None:
         """Put a copy with another capacity in the file's place."""
@@ -240,22 +259,21 @@ class PosesWriter:
                 open_for_reading(self.path) as old,
             ):
                 done = int(old["rows_done"][()])
-                for start in range(0, done, 65536):
-                    rows = slice(start, min(start + 65536, done))
-                    for name in ("keypoints", "scores", "frames", "track_ids"):
+                for start in range(0, done, _COPY_ROWS):
+                    rows = slice(start, min(start + _COPY_ROWS, done))
+                    for name in _COLUMNS:
                         new[name][rows] = old[name][rows]
                 new["rows_done"][()] = done
-                new.attrs["complete"] = complete
+                new["complete"][()] = complete
 
 
 def _create(path: Path, skeleton: Skeleton, provenance: dict[str, Any], rows: int) -> None:
     """A file with room for so many rows, all of it allocated and filled."""
     k = len(skeleton)
-    require_space(path, rows * (12 * k + 12) + 2**14)
-    with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+    require_space(path, rows * (12 * k + 12) + 2**16 + len(to_json(provenance)))
+    with h5py.File(path, "w", libver=("earliest", "v110"), locking=False) as file:
         stamp(file, KIND)
         write_json(file, "provenance", provenance)
-        file.attrs["complete"] = False
         write_skeleton(file, skeleton)
         for name, shape, dtype, fill in (
             ("keypoints", (rows, k, 2), np.float32, np.nan),
@@ -263,6 +281,7 @@ def _create(path: Path, skeleton: Skeleton, provenance: dict[str, Any], rows: in
             ("frames", (rows,), np.int64, -1),
             ("track_ids", (rows,), np.int32, -1),
             ("rows_done", (), np.int64, 0),
+            ("complete", (), np.uint8, 0),
         ):
             create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -281,6 +300,18 @@ def _put(file: h5py.File, start: int, poses: Poses) -> None:
         file["scores"][rows] = poses.scores
         file["frames"][rows] = poses.frames
         file["track_ids"][rows] = poses.track_ids
+
+
+def _read_job(path: Path) -> tuple[Any, Skeleton]:
+    with reading(path) as file:
+        keypoints = require_dataset(file, "keypoints", path, "poses")
+        require_dataset(file, "rows_done", path, "poses")
+        if keypoints.ndim != 3:
+            raise FileFormatError(f"{path}: 'keypoints' has the shape {keypoints.shape}")
+        return (
+            read_json(file, "provenance", path).get("job"),
+            read_skeleton(file, path, keypoints.shape[1]),
+        )
 
 
 def _differences(stored: Any, job: Any) -> str:

@@ -1,0 +1,92 @@
+"""A stranger's package, installed beside ours in an environment of its own, works by name."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import textwrap
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "third_party_model"
+
+TRAIN = """
+    from dpk_core import TrainingGenerator
+    from dpk_core.services.plugins import registry
+    from dpk_core.testing import dot_annotations
+    spec = registry().get("models", "tinynet")
+    generator = TrainingGenerator(dot_annotations(8), augmenter=None)
+    model = spec.load()(generator, filters=6)
+    model.fit(batch_size=4, epochs=2)
+    model.save("tiny.keras")
+"""
+LOAD = """
+    import numpy as np
+    from dpk_core.services.engines import load_model
+    from dpk_core.testing import dot_annotations
+    model = load_model("tiny.keras")
+    print(type(model).__name__, model.filters, model.predict(dot_annotations(2).images).shape)
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """A fresh environment that also sees the packages of this one; gives its Python."""
+    folder = tmp_path_factory.mktemp("stranger") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    python = folder / scripts / Path(sys.executable).name
+    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    site = Path(subprocess.check_output([python, "-c", code], text=True).strip())
+    # A .pth file's own .pth files are not followed: addsitedir also finds editable installs.
+    ours = sysconfig.get_paths()["purelib"]
+    (site / "ours.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+    _install(python)
+    return python
+
+
+def _install(python: Path) -> None:
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    options = ["--python", str(python), "--no-deps", "--no-build-isolation", "--quiet"]
+    if Path(uv).exists():
+        command = [uv, "pip", "install", *options, str(EXAMPLE)]
+    else:
+        command = [
+            sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps",
+            "--no-build-isolation", "--quiet", str(EXAMPLE),
+        ]  # fmt: skip
+    subprocess.run(command, check=True)
+
+
+def _run(python, folder, *arguments):
+    done = subprocess.run(
+        [python, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_it_is_found_trained_saved_and_loaded(environment, tmp_path):
+    command = "from dpk_core.cli import main; main()"
+    listing = _run(environment, tmp_path, "-c", command, "plugins")
+    assert "TinyNet" in listing
+    assert "dpk-tinynet 0.1.0" in listing
+    _run(environment, tmp_path, "-c", textwrap.dedent(TRAIN))
+    found = _run(environment, tmp_path, "-c", textwrap.dedent(LOAD))
+    assert found.splitlines()[-1] == "TinyNet 6 (2, 3, 3)"
+
+
+def test_its_own_test_passes(environment, tmp_path):
+    shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
+    _run(environment, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+
+
+def test_this_environment_does_not_have_it():
+    """Otherwise the tests above would show nothing."""
+    code = "from dpk_core.services.plugins import registry; registry().get('models', 'TinyNet')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "no models plugin named 'TinyNet'" in done.stderr

@@ -19,7 +19,7 @@ from dpk_core.task import Task
 
 if TYPE_CHECKING:
     from dpk_core.services.generator import TrainingGenerator
-    from dpk_models.training import TrainingRecord
+    from dpk_models.record import TrainingRecord
 
 pose_model = partial(
     attrs.define, eq=False, slots=False, repr=False, on_setattr=attrs.setters.frozen
@@ -75,11 +75,12 @@ class PoseModel(Model):
     # -- the Model contract ---------------------------------------------------------------------
 
     def fit(self, batch_size: int = 16, *, n_workers: int = 1, **options: Any) -> TrainingRecord:
-        """Train; see `dpk_models.training.TrainingOptions` for the options.
+        """Train; see `dpk_models.options.TrainingOptions` for the options.
 
         Ctrl-C stops after the running step and keeps the best weights so far; the record says so.
         """
-        from dpk_models.training import TrainingOptions, train
+        from dpk_models.options import TrainingOptions
+        from dpk_models.training import train
 
         if self.generator is None:
             raise ValidationError(

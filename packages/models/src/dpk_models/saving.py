@@ -153,7 +153,7 @@ def _read_weights(archive: zipfile.ZipFile, network: keras.Model, path: Path) ->
 
 
 def _restore_record(model: PoseModel, description: dict[str, Any]) -> None:
-    from dpk_models.training import TrainingRecord
+    from dpk_models.record import TrainingRecord
 
     if description.get("record") is not None:
         model.record = TrainingRecord(**description["record"])

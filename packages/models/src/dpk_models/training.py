@@ -12,132 +12,28 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import keras
 import numpy as np
 
-from dpk_core.errors import ValidationError
-from dpk_core.progress import TrainProgress, TrainProgressCallback
+from dpk_core.progress import TrainProgress
 from dpk_core.services.imaging import coordinates_to_original
 from dpk_core.services.loader import BatchLoader
 from dpk_core.task import Task
 from dpk_models.device import jit_compile
 from dpk_models.maps import draw_maps, masked_mse
+from dpk_models.options import TrainingOptions
 from dpk_models.prediction import detect_peaks, make_peak_detector
+from dpk_models.record import TrainingRecord
 from dpk_models.run_folder import RunFolder, RunState
 from dpk_models.schedule import make_schedule, restore_schedule, schedule_state
 
 if TYPE_CHECKING:
     from dpk_core.services.generator import TrainingGenerator
     from dpk_models.base import PoseModel
-
-
-def _path_or_none(value: Any) -> Path | None:
-    return None if value is None else Path(value)
-
-
-@attrs.frozen
-class TrainingOptions:
-    """How to train. All have defaults; `PoseModel.fit` takes them as keywords.
-
-    Parameters
-    ----------
-    batch_size
-        Images a step.
-    n_workers
-        Threads that read and augment images ahead of the training step.
-    epochs
-        At most so many passes over the training images.
-    learning_rate, schedule
-        Adam's rate to start with; "plateau" is the paper's routine, "cosine" falls to nothing at
-        the end of `epochs` or `time_limit` and is better when that end is known.
-    time_limit
-        Seconds after which training ends, None for no limit.
-    validation_batch_size
-        Images at once in validation. Default: `batch_size`.
-    run_dir
-        Folder for the log, the split and checkpoints; None writes nothing.
-    resume
-        Continue the training in `run_dir`: optimizer, schedule and epoch exactly as they were.
-    overwrite
-        Start anew although `run_dir` holds another training.
-    checkpoint_every
-        Write a checkpoint at the end of an epoch when the last one is so many seconds old.
-    callbacks
-        Keras callbacks. They see a model whose `stop_training` ends the training.
-    progress
-        Called with a `TrainProgress` after each step.
-    """
-
-    batch_size: int = 16
-    n_workers: int = 1
-    epochs: int = 1000
-    learning_rate: float = 1e-3
-    schedule: str = "plateau"
-    time_limit: float | None = None
-    validation_batch_size: int | None = None
-    run_dir: Path | None = attrs.field(default=None, converter=_path_or_none)
-    resume: bool = False
-    overwrite: bool = False
-    checkpoint_every: float = 20.0
-    callbacks: Sequence[keras.callbacks.Callback] = ()
-    progress: TrainProgressCallback | None = None
-
-    def __attrs_post_init__(self) -> None:
-        for name in ("batch_size", "n_workers", "epochs"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValidationError(f"{name}: expected a whole number above 0, found {value!r}")
-        if self.time_limit is not None and not self.time_limit > 0:
-            raise ValidationError(f"time_limit: expected seconds above 0, found {self.time_limit}")
-        if self.resume and self.run_dir is None:
-            raise ValidationError("resume: expected run_dir, the folder of the run to continue")
-
-
-@attrs.define
-class TrainingRecord:
-    """What happened in a training; saved inside the model file.
-
-    Parameters
-    ----------
-    history
-        One dict an epoch: epoch (from 1), loss, val_loss, val_error_px, learning_rate, seconds
-        (since the start), wait_share (of the time that the step waited for data).
-    best_epoch
-        The epoch whose weights the model has; 0 before the first.
-    stopped
-        Why it ended: "finished", "no improvement", "time limit", "interrupted", "callback",
-        "diverged".
-    split, source, seed, batch_size
-        What it was trained on and how.
-    """
-
-    history: list[dict[str, float]] = attrs.field(factory=list)
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    stopped: str = "finished"
-    seconds: float = 0.0
-    split: dict[str, Any] = attrs.field(factory=dict)
-    source: str = ""
-    seed: int = 0
-    batch_size: int = 0
-
-    def to_config(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return attrs.asdict(self)
-
-    def __repr__(self) -> str:
-        last = self.history[self.best_epoch - 1] if self.best_epoch else {}
-        error = last.get("val_error_px", math.nan)
-        return (
-            f"TrainingRecord({len(self.history)} epochs in {self.seconds:.0f} s, {self.stopped}, "
-            f"best epoch {self.best_epoch}, validation error {error:.2f} px)"
-        )
 
 
 class MapTrainer(keras.Model):
@@ -453,6 +349,3 @@ def _interrupt_sets(event: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-__all__ = ["MapTrainer", "TrainingOptions", "TrainingRecord", "Validator", "train"]

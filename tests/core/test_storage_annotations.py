@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dpk_core import AnnotationSet, Skeleton, Source, read_annotations, write_annotations
+from dpk_core import (
+    AnnotationSet,
+    Poses,
+    Skeleton,
+    Source,
+    read_annotations,
+    write_annotations,
+    write_poses,
+)
 from dpk_core.errors import (
     FileFormatError,
     FileMissingError,
@@ -25,7 +33,6 @@ from dpk_core.errors import (
 from dpk_core.services.storage import (
     append_annotations,
     describe,
-    merge_annotations,
     update_annotations,
 )
 from dpk_core.testing import check_dataset, dot_annotations
@@ -130,16 +137,17 @@ def test_our_files_have_what_deepposekit_reads(stored):
         assert file["skeleton_names"][()].tolist() == [b"body", b"left", b"right"]
 
 
-@pytest.mark.parametrize("sentinel", [np.nan, -1, -99999])
+@pytest.mark.parametrize("sentinel", [np.nan, -np.inf, -1, -999, -9999, -99999])
 def test_sentinels_become_nan(stored, sentinel):
     with h5py.File(stored, "r+") as file:
         del file["visibility"]
         file["annotations"][2, 1] = sentinel
-        file["annotations"][3, 1] = (-1, 7.5)  # a real coordinate just outside the image
+        file["annotations"][3, 1] = (-1, 7.5)  # real coordinates just outside the image
+        file["annotations"][3, 2] = (-5, -5)
     annotations = read_annotations(stored)
     assert np.isnan(annotations.keypoints[2, 1]).all()
     assert annotations.visibility[2].tolist() == [2, 0, 2]
-    assert annotations.keypoints[3, 1].tolist() == [-1, 7.5]
+    assert annotations.keypoints[3, 1:].tolist() == [[-1, 7.5], [-5, -5]]
 
 
 def test_files_without_names_annotated_or_channels(stored):
@@ -155,6 +163,19 @@ def test_files_without_names_annotated_or_channels(stored):
     assert annotations.images[1:4].shape == (3, 48, 64, 1)
     assert annotations.annotated[0].all()
     assert not annotations.annotated[5].any()
+
+
+def test_labels_made_in_deepposekit_are_visible(stored):
+    """It knows no visibility: it writes `annotations` and `annotated` alone."""
+    unlabelled = AnnotationSet(
+        dot_annotations(6).images, np.full((6, 3, 2), np.nan), dot_annotations(6).skeleton
+    )
+    write_annotations(stored, unlabelled, overwrite=True)
+    with h5py.File(stored, "r+") as file:
+        file["annotations"][2] = 5.5
+        file["annotated"][2] = True
+    assert read_annotations(stored).visibility[2].tolist() == [2, 2, 2]
+    assert read_annotations(stored).visibility[1].tolist() == [0, 0, 0]
 
 
 # -- bad files -----------------------------------------------------------------------------------
@@ -181,6 +202,11 @@ def _spoil(path, key, value):
         ("skeleton", np.array([[1, -1], [0, -1], [-1, -1]]), SkeletonError, "cycle"),
         ("skeleton", np.array([[9, -1], [0, -1], [-1, -1]]), SkeletonError, "parent index 9"),
         ("skeleton_names", np.array([b"a", b"a", b"b"]), SkeletonError, "'a' stands twice"),
+        ("skeleton_names", np.array([b"a", b"b"]), FileFormatError, "has 2 keypoints.*have 3"),
+        ("skeleton", np.full((3, 2), np.nan), FileFormatError, "not whole; expected indices"),
+        ("annotations", np.full((6, 3, 2), b"x"), FileFormatError, "annotations: expected float64"),
+        ("visibility", np.full((6, 3), 9), FileFormatError, "expected 0, 1 or 2, found 9"),
+        ("source_frame", np.arange(5), FileFormatError, r"\(5,\); expected \(6,\)"),
     ],
 )
 def test_bad_content(stored, key, value, error, message):
@@ -209,6 +235,39 @@ def test_bad_files(tmp_path, stored):
         file.attrs["dpk_format_version"] = 99
     with pytest.raises(FileFormatError, match=r"newer dpk.*pip install -U dpk-core"):
         read_annotations(stored)
+
+
+def test_what_is_no_annotation_set_cannot_be_changed(tmp_path):
+    path = tmp_path / "poses.h5"
+    write_poses(path, Poses(np.zeros((1, 3, 2)), np.ones((1, 3)), dot_annotations(1).skeleton))
+    before = path.read_bytes()
+    with pytest.raises(FileFormatError, match="expected an annotation set"):
+        append_annotations(path, dot_annotations(1))
+    assert path.read_bytes() == before
+
+
+def test_sources_may_be_known_in_part(stored):
+    with h5py.File(stored, "r+") as file:
+        del file["source_crop"], file["source_individual"]
+    before = read_annotations(stored).sources
+    assert before[3] == Source("dots.mp4", dot_annotations(6).sources[3].frame)
+    append_annotations(stored, dot_annotations(1))
+    assert read_annotations(stored).sources[:6] == before
+
+
+def test_images_that_cannot_be_read_are_the_files_fault(stored):
+    annotations = read_annotations(stored)
+    annotations.images.close()
+    with h5py.File(stored, "r+") as file:  # compressed images whose third one is no such thing
+        images = file["images"][()]
+        del file["images"]
+        stored_images = file.create_dataset(
+            "images", data=images, chunks=(1, 48, 64, 1), compression="gzip"
+        )
+        stored_images.id.write_direct_chunk((2, 0, 0, 0), b"not compressed")
+    assert annotations.images[1].shape == (48, 64, 1)
+    with pytest.raises(FileFormatError, match=r"labels\.h5 is damaged"):
+        annotations.images[2]
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -259,6 +318,23 @@ def test_append_and_update(stored):
     assert np.array_equal(after.images[6], dot_annotations(3, seed=5).images[0])
 
 
+def test_a_first_coordinate_makes_a_keypoint_visible(stored):
+    keypoints = read_annotations(stored).keypoints[:2]
+    update_annotations(stored, [0, 1], visibility=[[1, 0, 0]] * 2, annotated=np.zeros((2, 3)))
+    keypoints[1, 2] = np.nan
+    update_annotations(stored, np.arange(6) < 2, keypoints=keypoints)
+    assert read_annotations(stored).visibility[:2].tolist() == [[1, 2, 2], [1, 2, 0]]
+
+
+def test_names_of_videos_may_be_any_bytes(tmp_path):
+    source = Source(os.fsdecode(b"caf\xe9/\xc3\xa9.mp4"), 3, "Ω", (1, 0, -4, 0, 1, 2.5))
+    one = dot_annotations(1)
+    annotations = AnnotationSet(one.images, one.keypoints, one.skeleton, sources=(source,))
+    write_annotations(tmp_path / "a.h5", annotations)
+    append_annotations(tmp_path / "a.h5", annotations)
+    assert read_annotations(tmp_path / "a.h5").sources == (source, source)
+
+
 def test_refused_changes_leave_the_file_as_it_was(stored):
     before = stored.read_bytes()
     with pytest.raises(ValidationError, match="images are 48x64x1, the new ones 48x64x3"):
@@ -270,6 +346,10 @@ def test_refused_changes_leave_the_file_as_it_was(stored):
         update_annotations(stored, [6], annotated=np.ones((1, 3), bool))
     with pytest.raises(ValidationError, match="keypoints: expected shape"):
         update_annotations(stored, [0], keypoints=np.ones((1, 2, 2)))
+    with pytest.raises(ValidationError, match="visibility: expected 0, 1 or 2, found 7"):
+        update_annotations(stored, [0], visibility=np.full((1, 3), 7))
+    with pytest.raises(ValidationError, match="unique numbers"):
+        update_annotations(stored, [0.5], annotated=np.ones((1, 3), bool))
     with pytest.raises(FileMissingError):
         append_annotations(stored.with_name("absent.h5"), dot_annotations(1))
     assert stored.read_bytes() == before
@@ -293,50 +373,41 @@ def test_images_are_read_by_threads_and_copied_between_processes(stored):
     assert np.array_equal(pickle.loads(pickle.dumps(images))[2], expected[2])
 
 
-# -- merging -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "rows", [3, -1, slice(None, None, -2), slice(4, 1), [5, 0, 5], [], np.arange(6) % 2 == 0]
+)
+def test_images_are_indexed_as_an_array(stored, rows):
+    expected = dot_annotations(6).images[rows]
+    assert np.array_equal(read_annotations(stored).images[rows], expected)
 
 
-def test_merging_matches_by_name_and_content(stored):
-    target = read_annotations(stored)
-    reordered = Skeleton(("right", "tail", "left"))
-    keypoints = np.stack(
-        [target.keypoints[:, 2], np.full((6, 2), 3.0), target.keypoints[:, 1]], axis=1
-    )
-    new_images = dot_annotations(2, seed=77).images
-    source = AnnotationSet(
-        np.concatenate([target.images[:], new_images, new_images[:1]]),
-        np.concatenate([keypoints, np.full((3, 3, 2), 9.0)]),
-        reordered,
-    )
-    report = merge_annotations(stored, source)
-    assert (report.added, report.duplicates) == (2, 7)
-    assert report.dropped == ("tail",)
-    assert report.absent == ("body",)
-    assert report.conflicts == ()
-    merged = read_annotations(stored)
-    assert len(merged) == 8
-    assert (merged.keypoints[6:, 1:] == 9.0).all()
-    assert np.isnan(merged.keypoints[6:, 0]).all()
-    assert np.array_equal(merged.keypoints[:6], target.keypoints, equal_nan=True)
+def test_images_are_found_from_another_working_directory(stored, tmp_path, monkeypatch):
+    monkeypatch.chdir(stored.parent)
+    images = read_annotations(stored.name).images
+    images.close()
+    monkeypatch.chdir(tmp_path.parent)
+    assert images[5].shape == (48, 64, 1)
 
 
-def test_merging_fills_gaps_and_reports_conflicts(stored):
-    truth = dot_annotations(6)
-    update_annotations(
-        stored,
-        [0],
-        keypoints=np.stack([[[np.nan, np.nan], *truth.keypoints[0, 1:]]]),
-        annotated=np.array([[False, True, True]]),
-    )
-    moved = truth.keypoints.copy()
-    moved[1, 2] += (3, 4)
-    report = merge_annotations(stored, AnnotationSet(truth.images, moved, truth.skeleton))
-    assert report.filled == 1
-    assert [(row, name) for row, name, _ in report.conflicts] == [(1, "right")]
-    assert report.conflicts[0][2] == pytest.approx(5.0)
-    merged = read_annotations(stored)
-    assert np.array_equal(merged.keypoints[0], truth.keypoints[0])
-    assert np.array_equal(merged.keypoints[1], truth.keypoints[1])
+def test_images_that_changed_before_they_were_opened_are_not_mixed_up(stored):
+    sent = pickle.dumps(read_annotations(stored).images)
+    append_annotations(stored, dot_annotations(1))
+    assert len(pickle.loads(sent)) == 6
+    write_annotations(stored, dot_annotations(2), overwrite=True)
+    with pytest.raises(FileFormatError, match="has changed since it was opened"):
+        pickle.loads(sent)[0]
+    stored.unlink()
+    with pytest.raises(FileFormatError, match=r"labels\.h5"):
+        pickle.loads(sent)
+
+
+def test_where_open_files_cannot_be_replaced_none_stays_open(stored, monkeypatch):
+    """As on Windows."""
+    monkeypatch.setattr("dpk_core.services.storage.stored_images._KEEP_OPEN", False)
+    images = read_annotations(stored).images
+    assert np.array_equal(images[2:4], dot_annotations(6).images[2:4])
+    with h5py.File(stored, "r+", locking=True):  # refused while any handle is open
+        pass
 
 
 def test_describe(stored, test_data):

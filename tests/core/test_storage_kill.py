@@ -122,6 +122,38 @@ def test_two_writers_lose_no_update(tmp_path):
     assert len({found.images[i].tobytes() for i in range(19)}) == 19
 
 
+READ_ON = """
+    import sys
+    import numpy as np
+    from dpk_core import read_annotations
+    first = read_annotations(sys.argv[1])
+    image = first.images[3].copy()
+    print("ready", flush=True)
+    seen = set()
+    while 20.0 not in seen:
+        found = read_annotations(sys.argv[1])
+        values = np.unique(found.keypoints)
+        assert len(values) == 1, values
+        assert np.array_equal(found.images[3], image)
+        assert np.array_equal(first.images[3], image)
+        seen.add(float(values[0]))
+    print(len(seen))
+"""
+
+
+def test_reading_and_writing_are_not_in_each_others_way(tmp_path):
+    """A process that keeps the file open and reads on sees whole states only."""
+    path = tmp_path / "labels.h5"
+    write_annotations(path, dot_annotations(40))
+    update_annotations(path, np.arange(40), keypoints=np.zeros((40, 3, 2)))
+    reader = start(READ_ON, path)
+    for i in range(1, 21):
+        update_annotations(path, np.arange(40), keypoints=np.full((40, 3, 2), float(i)))
+    output, errors = reader.stdout.read(), reader.stderr.read()
+    assert reader.wait() == 0, errors
+    assert int(output) >= 1
+
+
 WITH_FULL_DISK = """
     import resource, signal, sys
     from dpk_core import AnnotationSet
@@ -153,7 +185,7 @@ def test_a_full_disk_is_reported_and_harms_nothing(tmp_path, action):
     process = start(WITH_FULL_DISK, path, action)
     # Not communicate(): readline() above may have buffered what follows.
     output, errors = process.stdout.read(), process.stderr.read()
-    process.wait()
+    assert process.wait() == 0, errors  # HDF5 may crash on its way out
     assert "refused: cannot write" in output, errors
     assert "labels.h5" in output
     assert path.read_bytes() == before

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from contextlib import suppress
 
 import h5py
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpk_core import Poses, Skeleton, Tracks, read_poses, read_tracks, write_poses, write_tracks
-from dpk_core.errors import FileFormatError, OutputExistsError, ValidationError
+from dpk_core.errors import FileFormatError, OutputError, OutputExistsError, ValidationError
 from dpk_core.services.storage import PosesWriter, describe, is_complete
 
 SKELETON = Skeleton(("a", "b"), (-1, 0))
@@ -100,12 +102,72 @@ def test_another_job_is_not_overwritten(tmp_path):
     assert len(read_poses(path)) == 2
 
 
+def test_a_job_is_known_by_its_values_and_by_its_skeleton(tmp_path):
+    path = tmp_path / "p.h5"
+    job = {"size": (48, 64), "fps": np.float32(2.5), "frames": np.arange(2), "model": tmp_path}
+    with PosesWriter(path, SKELETON, {"job": job}) as writer:
+        writer.append(make(3))
+    with PosesWriter(path, SKELETON, {"job": job}, resume=True) as writer:
+        assert writer.n_rows == 3
+    assert read_poses(path).provenance["job"]["frames"] == [0, 1]
+    with pytest.raises(OutputExistsError, match="skeleton differs"):
+        PosesWriter(path, Skeleton(("a", "b", "c")), {"job": job}, resume=True)
+    with pytest.raises(ValidationError, match="provenance: expected texts and numbers"):
+        PosesWriter(tmp_path / "q.h5", SKELETON, {"job": object()})
+    assert [p.name for p in tmp_path.iterdir()] == ["p.h5"]
+
+
 def test_rows_are_there_for_other_readers_while_it_grows(tmp_path):
     path = tmp_path / "p.h5"
     with PosesWriter(path, SKELETON, JOB, capacity_hint=4) as writer:
         for i in range(10):
             writer.append(make(3, 3 * i))
             assert same(read_poses(path, 3 * i), make(3, 3 * i))
+
+
+def test_after_a_full_disk_the_same_rows_can_be_appended(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "p.h5"
+    with PosesWriter(path, SKELETON, JOB, capacity_hint=4) as writer:
+        writer.append(make(4))
+        with monkeypatch.context() as patch:
+            patch.setattr("dpk_core.services.storage.poses_file.require_space", full)
+            with pytest.raises(OutputError, match="disk is full"):
+                writer.append(make(3, 4))
+        assert writer.n_rows == len(read_poses(path)) == 4
+        writer.append(make(3, 4))
+    assert same(read_poses(path, 4), make(3, 4))
+    assert is_complete(path)
+
+
+def test_a_file_of_known_length_is_not_copied_at_the_end(tmp_path):
+    """Closing must not need the room of a second file after hours of work."""
+    path = tmp_path / "p.h5"
+    with PosesWriter(path, SKELETON, JOB, capacity_hint=6) as writer:
+        writer.append(make(6))
+        file = path.stat().st_ino
+        assert not is_complete(path)
+    assert path.stat().st_ino == file
+    assert is_complete(path)
+
+
+def test_values_that_cannot_be_are_the_files_fault(tmp_path):
+    write_poses(tmp_path / "p.h5", make(3))
+    with h5py.File(tmp_path / "p.h5", "r+") as file:
+        file["scores"][1] = 2
+    with pytest.raises(FileFormatError, match=r"p\.h5.*expected values in \[0, 1\]"):
+        read_poses(tmp_path / "p.h5")
+
+
+def test_describe_tells_of_rows_frames_and_tracks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[describe.__module__], "_BLOCK_ROWS", 4)
+    poses = make(10, 5)
+    write_poses(tmp_path / "p.h5", poses)
+    facts = describe(tmp_path / "p.h5")
+    assert (facts["rows"], facts["frames"], facts["tracks"]) == (10, "5 to 14", 3)
+    assert facts["mean score"] == pytest.approx(poses.scores.mean())
 
 
 def test_other_skeletons_and_other_files_are_refused(tmp_path):

@@ -65,8 +65,9 @@ def atomic_path(path: str | PathLike[str], *, overwrite: bool = False) -> Iterat
     >>> [p.name for p in folder.iterdir()]
     ['a.txt']
     """
-    path = behind_links(Path(path))
+    path = Path(path)
     check_output(path, overwrite=overwrite)
+    path = behind_links(path)
     clean_leftovers(path)
     temporary = path.with_name(
         f".{_short(path.stem)}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{_MARK}{path.suffix}"
@@ -103,21 +104,26 @@ def reserve_space(path: Path, n_bytes: int) -> None:
 
 def check_output(path: Path, *, overwrite: bool) -> None:
     """OutputExistsError or OutputError when ``path`` may not or cannot be written."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; expected the name of a file to write")
-    if path.exists():
-        if not path.is_file():
-            raise OutputError(f"{path} is not a regular file; expected the name of a file to write")
-        if not overwrite:
-            raise OutputExistsError(
-                f"{path} exists already; choose another name, or overwrite it (--force, "
-                "overwrite=True)"
+    with output_errors(path):
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; expected the name of a file to write")
+        if path.exists():
+            if not path.is_file():
+                raise OutputError(
+                    f"{path} is not a regular file; expected the name of a file to write"
+                )
+            if not overwrite:
+                raise OutputExistsError(
+                    f"{path} exists already; choose another name, or overwrite it (--force, "
+                    "overwrite=True)"
+                )
+        folder = behind_links(path).parent
+        if not folder.is_dir():
+            raise OutputError(
+                f"cannot write {path}: the folder {folder} is not there; make it first"
             )
-    folder = behind_links(path).parent
-    if not folder.is_dir():
-        raise OutputError(f"cannot write {path}: the folder {folder} is not there; make it first")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write {path}: {_REASONS[errno.EACCES]}")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"cannot write {path}: {_REASONS[errno.EACCES]}")
 
 
 def clean_leftovers(path: Path) -> None:

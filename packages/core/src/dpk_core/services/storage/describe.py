@@ -6,10 +6,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from dpk_core.poses import NO_TRACK
 from dpk_core.services.storage.annotations_file import read_annotations
-from dpk_core.services.storage.hdf5 import open_for_reading
+from dpk_core.services.storage.hdf5 import reading
 from dpk_core.services.storage.poses_file import is_complete, read_poses
 from dpk_core.services.storage.tracks_file import read_tracks
+
+_BLOCK_ROWS = 65536
 
 
 def describe(path: str | PathLike[str]) -> dict[str, Any]:
@@ -21,8 +26,8 @@ def describe(path: str | PathLike[str]) -> dict[str, Any]:
         The latter also when the file is damaged in the way that its reader reports.
     """
     path = Path(path)
-    with open_for_reading(path) as file:
-        keys = set(file)
+    with reading(path) as file:
+        keys = set(map(str, file))
         found: dict[str, Any] = {"written by": file.attrs.get("dpk_version", "another program")}
     if {"images", "annotations"} <= keys:
         return {"kind": "annotations", **_annotations(path), **found}
@@ -50,12 +55,22 @@ def _annotations(path: Path) -> dict[str, Any]:
 
 
 def _poses(path: Path) -> dict[str, Any]:
-    poses = read_poses(path)
+    first = read_poses(path, 0, 0)
+    tracks: set[int] = set()
+    n_rows, lowest, highest, total = 0, 0, 0, 0.0
+    while len(block := read_poses(path, n_rows, n_rows + _BLOCK_ROWS)):  # memory stays flat
+        low, high = int(block.frames.min()), int(block.frames.max())
+        lowest, highest = (min(lowest, low), max(highest, high)) if n_rows else (low, high)
+        tracks |= set(np.unique(block.track_ids[block.track_ids != NO_TRACK]).tolist())
+        total += float(block.scores.sum(dtype=np.float64))
+        n_rows += len(block)
     return {
-        "content": repr(poses),
-        "skeleton": repr(poses.skeleton),
-        "keypoints": list(poses.skeleton.names),
+        "rows": n_rows,
+        "frames": f"{lowest} to {highest}" if n_rows else "none",
+        "tracks": len(tracks),
+        "skeleton": repr(first.skeleton),
+        "keypoints": list(first.skeleton.names),
         "complete": is_complete(path),
-        "mean score": float(poses.scores.mean()) if len(poses) else None,
-        "provenance": poses.provenance,
+        "mean score": total / (n_rows * len(first.skeleton)) if n_rows else None,
+        "provenance": first.provenance,
     }

@@ -110,10 +110,12 @@ def stamp(file: h5py.File, kind: str) -> None:
 def require_dataset(file: h5py.File, key: str, path: Path, kind: str) -> h5py.Dataset:
     """The dataset, or FileFormatError with the keys that are there."""
     item = file.get(key)
+    if isinstance(item, h5py.Group):
+        raise FileFormatError(f"{path}: {key!r} is a group; expected a dataset, of {kind}")
     if not isinstance(item, h5py.Dataset):
         raise FileFormatError(
             f"{path} has no {key!r}; expected {kind}, found the keys "
-            f"{', '.join(sorted(file)) or '(none)'}"
+            f"{', '.join(sorted(map(str, file))) or '(none)'}"
         )
     return item
 

@@ -278,7 +278,7 @@ def _annotated(dataset: AnnotationSet) -> AnnotationSet:
     if not len(labelled):
         has_positions = not np.isnan(dataset.keypoints).all()
         hint = (
-            "; positions are there, though: only_annotated=False trains on them as they are"
+            "; positions are there, though: only_annotated=False (--all-labels) trains on them"
             if has_positions
             else ""
         )

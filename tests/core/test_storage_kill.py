@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 
+import attrs
 import numpy as np
 import pytest
 
@@ -70,6 +71,33 @@ def test_updates_survive_kills(tmp_path):
         assert np.array_equal(found.images[39], truth.images[39])
     assert last >= 1000
     append_annotations(path, dot_annotations(1))
+    assert [p.name for p in tmp_path.iterdir() if ".partial" in p.name] == []
+
+
+def append_for_ever(path, one):
+    while True:
+        n = len(read_annotations(path))
+        numbered = attrs.evolve(one, keypoints=np.full((1, 3, 2), float(n)))
+        append_annotations(path, numbered)
+
+
+def test_appended_images_survive_kills(tmp_path):
+    """Every image's keypoints hold its number: each row is whole, and none is lost or twice."""
+    path = tmp_path / "labels.h5"
+    one = dot_annotations(1)
+    write_annotations(path, attrs.evolve(one, keypoints=np.zeros((1, 3, 2))))
+    rng = np.random.default_rng(2)
+    before = 1
+    for _ in range(30):
+        assert kill_after(rng.uniform(0.01, 0.08), append_for_ever, path, one)
+        found = read_annotations(path)
+        assert len(found) >= before
+        before = len(found)
+        expected = np.broadcast_to(np.arange(before)[:, None, None], (before, 3, 2))
+        assert np.array_equal(found.keypoints, expected)
+        assert (found.images[:] == one.images).all()
+    assert before > 10
+    append_annotations(path, one)
     assert [p.name for p in tmp_path.iterdir() if ".partial" in p.name] == []
 
 

@@ -166,7 +166,7 @@ def test_describe_tells_of_rows_frames_and_tracks(tmp_path, monkeypatch):
     poses = make(10, 5)
     write_poses(tmp_path / "p.h5", poses)
     facts = describe(tmp_path / "p.h5")
-    assert (facts["rows"], facts["frames"], facts["tracks"]) == (10, "5 to 14", 3)
+    assert facts["content"] == "10 rows, frames 5-14, 3 tracks"
     assert facts["mean score"] == pytest.approx(poses.scores.mean())
 
 

@@ -64,10 +64,9 @@ def _poses(path: Path) -> dict[str, Any]:
         tracks |= set(np.unique(block.track_ids[block.track_ids != NO_TRACK]).tolist())
         total += float(block.scores.sum(dtype=np.float64))
         n_rows += len(block)
+    span = f"frames {lowest}-{highest}" if n_rows else "no frames"
     return {
-        "rows": n_rows,
-        "frames": f"{lowest} to {highest}" if n_rows else "none",
-        "tracks": len(tracks),
+        "content": f"{n_rows} rows, {span}, {len(tracks)} tracks",
         "skeleton": repr(first.skeleton),
         "keypoints": list(first.skeleton.names),
         "complete": is_complete(path),

@@ -132,7 +132,7 @@ class Skeleton:
                     for row in reader
                     if any((v or "").strip() for v in row.values() if not isinstance(v, list))
                 ]
-        except UnicodeDecodeError as error:
+        except (UnicodeDecodeError, csv.Error) as error:
             raise FileFormatError(
                 f"{path} is not UTF-8 text ({error}); save it as CSV UTF-8"
             ) from None

@@ -40,7 +40,7 @@ def read_table(path: Path) -> LabelTable:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError(f"{path} is not UTF-8 text ({error})") from None
     header, body = _split_header(rows, path)
     n_index = _count_index_columns(header, path)

@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import av
@@ -146,7 +147,7 @@ class VideoSource:
         target = PaddedFile(self.path, self.announced_size) if padded else str(self.path)
         # "replace": a tag in a strange encoding is no reason to refuse a video.
         try:
-            container = av.open(target, mode="r", metadata_errors="replace")
+            container = av.open(target, mode="r", **_tolerant())
         except (av.error.FFmpegError, ValueError) as error:
             raise VideoError(self._why_not_open(error)) from error
         assert isinstance(container, av.container.InputContainer)
@@ -276,3 +277,8 @@ def _end_of_riff(file: io.BufferedReader, size: int) -> int:
         position += 8 + length + (length & 1)
     # Some programs count the header twice, or leave out the last padding.
     return position if position > size + 16 else size
+
+
+def _tolerant() -> dict[str, Any]:
+    """How to open files whose titles are not UTF-8; from PyAV 19 on that needs no option."""
+    return {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ class PoseModel(Model):
         self.generator = None if isinstance(self.source, Task) else self.source
         self.task: Task = self.source if isinstance(self.source, Task) else self.source.task
         self.record: TrainingRecord | None = None
+        _check_storable(self.hyperparameters)
         with _seeded_initializers(0 if self.generator is None else self.generator.seed):
             self.network: keras.Model = self.build(self.task)
         _check_network(type(self).__name__, self.network, self.task)
@@ -87,6 +89,7 @@ class PoseModel(Model):
                 f"{type(self).__name__} was made from a Task and has no data to train on; make it "
                 "from a TrainingGenerator, or give it one with model.generator = ..."
             )
+        _check_same_task(self.task, self.generator.task)
         options = {"batch_size": batch_size, "n_workers": n_workers, **options}
         known = {f.name for f in attrs.fields(TrainingOptions)}
         if unknown := sorted(set(options) - known):
@@ -106,7 +109,8 @@ class PoseModel(Model):
         Parameters
         ----------
         images
-            (n, h, w, c) uint8 of the size of the original training images; or a `Dataset`; or a
+            (n, h, w, c) uint8 of the size of the original training images, in memory or in a file
+            that is read by slices (such as `AnnotationSet.images`); or a `Dataset`; or a
             `VideoReader`. Gray and colour are converted to what the network was trained on.
         batch_size
             Images to go through the network at once. The last batch is filled up, so that every
@@ -143,6 +147,11 @@ class PoseModel(Model):
             dataset = self.generator.validation_dataset()
         if not len(dataset):
             raise ValidationError("evaluate: expected at least one image, found an empty dataset")
+        if dataset.skeleton.names != self.skeleton.names:
+            raise ValidationError(
+                f"evaluate: expected the keypoints {', '.join(self.skeleton.names)} in this order, "
+                f"found {', '.join(dataset.skeleton.names)}"
+            )
         predictions = self.predict(dataset, batch_size)
         keypoints = np.stack([dataset[i].keypoints for i in range(len(dataset))])
         errors = keypoint_errors(keypoints, predictions[..., :2])
@@ -175,6 +184,29 @@ class PoseModel(Model):
             f"{type(self).__name__}({h}x{w}x{c}, {self.task.n_keypoints} keypoints, "
             f"{self.network.count_params():,} parameters, {settings})"
         )
+
+
+def _check_storable(hyperparameters: Mapping[str, Any]) -> None:
+    """What could not be written to a model file is refused before anything is trained."""
+    from dpk_models.record import plain
+
+    for name, value in hyperparameters.items():
+        try:
+            json.dumps(value, default=plain)
+        except (TypeError, ValueError) as error:
+            raise ValidationError(f"{name}: cannot be written to a model file: {error}") from None
+
+
+def _check_same_task(own: Task, found: Task) -> None:
+    differing = [
+        f.name for f in attrs.fields(Task) if getattr(own, f.name) != getattr(found, f.name)
+    ]
+    if differing:
+        details = "; ".join(
+            f"{name}: expected {getattr(own, name)!r}, found {getattr(found, name)!r}"
+            for name in differing
+        )
+        raise ValidationError(f"the generator is for another task than the model: {details}")
 
 
 def _check_network(name: str, network: keras.Model, task: Task) -> None:

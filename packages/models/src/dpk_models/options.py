@@ -70,6 +70,11 @@ class TrainingOptions:
             value = getattr(self, name)
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValidationError(f"{name}: expected a whole number above 0, found {value!r}")
+        size = self.validation_batch_size
+        if size is not None and (not isinstance(size, (int, np.integer)) or size < 1):
+            raise ValidationError(
+                f"validation_batch_size: expected a whole number above 0, found {size!r}"
+            )
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValidationError(f"time_limit: expected seconds above 0, found {self.time_limit}")
         if self.resume and self.run_dir is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -71,10 +71,11 @@ def predict(
     """See `PoseModel.predict`."""
     if batch_size < 1:
         raise ValidationError(f"batch_size: expected at least 1, found {batch_size}")
+    batches = _batches(images, batch_size)
     total = len(images)
     results = []
     done = 0
-    for batch in _batches(images, batch_size):
+    for batch in batches:
         results.append(_predict_batch(model, batch, batch_size))
         done += len(batch)
         if progress is not None:
@@ -97,26 +98,32 @@ def _predict_batch(model: PoseModel, batch: np.ndarray, batch_size: int) -> np.n
 
 
 def _batches(images: Any, batch_size: int) -> Iterator[np.ndarray]:
-    """(b, h, w, c) arrays from an array, a Dataset, or a video."""
-    if isinstance(images, np.ndarray):
-        if images.ndim != 4:
-            raise ValidationError(
-                f"images: expected (n, height, width, channels), found {images.shape}; add the "
-                "missing axes, for instance images[None] for one image"
-            )
-        for start in range(0, len(images), batch_size):
-            yield images[start : start + batch_size]
-        return
+    """(b, h, w, c) arrays from an array, a Dataset, or a video; wrong types are refused at once."""
     if isinstance(images, Dataset):
-        rows: Iterator[np.ndarray] = (images[i].image for i in range(len(images)))
-    elif hasattr(images, "frames"):
-        rows = images.frames()
-    else:
-        raise ValidationError(
-            f"images: expected an array, a Dataset or a VideoReader, found {type(images).__name__}"
-        )
+        return _stacked((images[i].image for i in range(len(images))), batch_size)
+    if hasattr(images, "frames"):
+        return _stacked(images.frames(), batch_size)
+    if hasattr(images, "shape") and hasattr(images, "dtype"):
+        if len(images.shape) != 4:
+            raise ValidationError(
+                f"images: expected (n, height, width, channels), found {tuple(images.shape)}; add "
+                "the missing axes, for instance images[None] for one image"
+            )
+        starts = range(0, len(images), batch_size)
+        return (np.asarray(images[start : start + batch_size]) for start in starts)
+    raise ValidationError(
+        f"images: expected an array, a Dataset or a VideoReader, found {type(images).__name__}"
+    )
+
+
+def _stacked(rows: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
     batch: list[np.ndarray] = []
-    for row in rows:
+    for i, row in enumerate(rows):
+        if batch and row.shape != batch[0].shape:
+            raise ValidationError(
+                f"images: expected images of one size, found {batch[0].shape} and, as number {i}, "
+                f"{row.shape}; predict them apart from each other"
+            )
         batch.append(row)
         if len(batch) == batch_size:
             yield np.stack(batch)

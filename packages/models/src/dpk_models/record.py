@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import attrs
+import numpy as np
 
 
 @attrs.define
@@ -47,3 +48,10 @@ class TrainingRecord:
             f"TrainingRecord({len(self.history)} epochs in {self.seconds:.0f} s, {self.stopped}, "
             f"best epoch {self.best_epoch}, validation error {error:.2f} px)"
         )
+
+
+def plain(value: object) -> Any:
+    """For ``json.dumps(..., default=plain)``: NumPy's numbers are numbers too."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"expected a number, text, or lists and dicts of them, found {value!r}")

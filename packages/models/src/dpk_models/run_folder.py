@@ -22,9 +22,12 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dpk_core.errors import FileFormatError, FileMissingError, OutputExistsError
+from dpk_core.errors import FileFormatError, FileMissingError, OutputError, OutputExistsError
 from dpk_core.services.storage import atomic_path
+from dpk_core.services.storage.atomic import output_errors
+from dpk_models.record import plain
 
+FILES = ("run.json", "split.json", "log.csv", "checkpoint.npz", "record.json")
 LOG_COLUMNS = (
     "epoch", "loss", "val_loss", "val_error_px", "learning_rate", "seconds", "wait_share",
 )  # fmt: skip
@@ -54,7 +57,7 @@ class RunFolder:
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
-        self.identity = json.loads(json.dumps(identity))
+        self.identity = json.loads(json.dumps(identity, default=plain))
         self._last_checkpoint = time.monotonic()
 
     # -- beginning ------------------------------------------------------------------------------
@@ -65,21 +68,31 @@ class RunFolder:
         Raises
         ------
         OutputExistsError
-            When the folder holds a run already and ``overwrite`` is False.
+            When the folder holds a run already, or other files of the same names, and
+            ``overwrite`` is False.
+        OutputError
+            When nothing can be written there.
         """
-        if (self.path / "run.json").exists():
-            if not overwrite:
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} is a file; expected a folder for the training run")
+        existing = [name for name in FILES if (self.path / name).exists()]
+        if existing and not overwrite:
+            if "run.json" not in existing:
                 raise OutputExistsError(
-                    f"{self.path} holds a training run already; continue it with resume "
-                    "(--resume), replace it with overwrite (--force), or choose another folder"
+                    f"{self.path} holds {', '.join(existing)} already; choose another folder, or "
+                    "replace them with overwrite (--force)"
                 )
-            for name in ("checkpoint.npz", "log.csv", "record.json"):
-                (self.path / name).unlink(missing_ok=True)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._write_json("split.json", self.identity["split"])
-        self._write_json("run.json", self.identity)
-        with (self.path / "log.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(LOG_COLUMNS)
+            raise OutputExistsError(
+                f"{self.path} holds a training run already; continue it with resume "
+                "(--resume), replace it with overwrite (--force), or choose another folder"
+            )
+        with output_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in existing:
+                (self.path / name).unlink()
+            self._write_json("split.json", self.identity["split"])
+            self.cut_log(0)
+            self._write_json("run.json", self.identity)
 
     def resume(self) -> RunState | None:
         """The state to continue from; None when the run ended before its first checkpoint.
@@ -101,19 +114,24 @@ class RunFolder:
                 "use the same data and settings to continue it, or start a new run"
             )
         checkpoint = self.path / "checkpoint.npz"
-        if not checkpoint.exists():
-            self._trim_log(0)
-            return None
-        state = _read_checkpoint(checkpoint)
-        self._trim_log(len(state.record["history"]))
-        return state
+        return _read_checkpoint(checkpoint) if checkpoint.exists() else None
+
+    def cut_log(self, epochs: int) -> None:
+        """Leave the header and so many epochs in the log: those after will be trained again."""
+        path = self.path / "log.csv"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        header = ",".join(LOG_COLUMNS)
+        with atomic_path(path, overwrite=True) as temporary:
+            text = "\n".join([header, *lines[1 : epochs + 1]]) + "\n"
+            Path(temporary).write_text(text, encoding="utf-8")
 
     # -- while it runs --------------------------------------------------------------------------
 
     def log(self, row: dict[str, float]) -> None:
         """Append an epoch to the log."""
-        with (self.path / "log.csv").open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, LOG_COLUMNS).writerow(row)
+        path = self.path / "log.csv"
+        with output_errors(path), path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, LOG_COLUMNS, lineterminator="\n").writerow(row)
 
     def checkpoint(self, state: Callable[[], RunState], *, every: float) -> None:
         """Write a checkpoint if the last one is older than ``every`` seconds."""
@@ -136,22 +154,17 @@ class RunFolder:
                 f"no training run in {self.path} (expected {path}); start it without resume first"
             )
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(stored, dict):
+                raise ValueError(f"expected a mapping, found {type(stored).__name__}")
         except ValueError as error:
             raise FileFormatError(f"{path} is damaged ({error}); start a new run") from None
-
-    def _trim_log(self, epochs: int) -> None:
-        """Drop log lines of epochs that will be trained again."""
-        path = self.path / "log.csv"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        header = ",".join(LOG_COLUMNS)
-        with atomic_path(path, overwrite=True) as temporary:
-            text = "\n".join([header, *lines[1 : epochs + 1]]) + "\n"
-            Path(temporary).write_text(text, encoding="utf-8")
+        return stored
 
     def _write_json(self, name: str, content: Any) -> None:
         with atomic_path(self.path / name, overwrite=True) as temporary:
-            Path(temporary).write_text(json.dumps(content, indent=1), encoding="utf-8")
+            text = json.dumps(content, indent=1, default=plain)
+            Path(temporary).write_text(text, encoding="utf-8")
 
 
 def _write_checkpoint(path: Path, state: RunState) -> None:
@@ -160,7 +173,7 @@ def _write_checkpoint(path: Path, state: RunState) -> None:
         for group in ("network", "best", "optimizer")
         for i, array in enumerate(getattr(state, group))
     }
-    notes = json.dumps({"schedule": state.schedule, "record": state.record})
+    notes = json.dumps({"schedule": state.schedule, "record": state.record}, default=plain)
     with atomic_path(path, overwrite=True) as temporary, Path(temporary).open("wb") as file:
         np.savez(file, notes=np.array(notes), **arrays)
 
@@ -173,12 +186,17 @@ def _read_checkpoint(path: Path) -> RunState:
             for group in ("network", "best", "optimizer"):
                 n = sum(name.startswith(f"{group}/") for name in archive.files)
                 groups[group] = [archive[f"{group}/{i}"] for i in range(n)]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise FileFormatError(
-            f"{path} is damaged ({error}); start a new run, or delete it to begin again in the "
-            "same folder"
-        ) from None
-    return RunState(**groups, schedule=notes["schedule"], record=notes["record"])
+        return RunState(**groups, schedule=notes["schedule"], record=notes["record"])
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise damaged_checkpoint(path, error) from None
+
+
+def damaged_checkpoint(path: Path, error: Exception) -> FileFormatError:
+    """What to say of a checkpoint that training cannot go on from."""
+    return FileFormatError(
+        f"{path} is damaged ({error}); start a new run, or delete it to begin again in the same "
+        "folder"
+    )
 
 
 def _short(value: Any) -> str:

@@ -21,6 +21,7 @@ from dpk_core.errors import DpkError, FileMissingError, ModelFileError, PluginEr
 from dpk_core.services.plugins import registry
 from dpk_core.services.storage import atomic_path
 from dpk_core.task import Task
+from dpk_models.record import TrainingRecord, plain
 
 if TYPE_CHECKING:
     from dpk_models.base import PoseModel
@@ -42,7 +43,7 @@ def save_model(model: PoseModel, path: str | PathLike[str], *, overwrite: bool =
     path = Path(path)
     if path.suffix != ".keras":
         raise ModelFileError(f"expected a file name that ends in .keras, found {path.name!r}")
-    description = json.dumps(_describe(model), indent=1)
+    description = json.dumps(_describe(model), indent=1, default=plain)
     with atomic_path(path, overwrite=overwrite) as temporary:
         model.network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -72,7 +73,7 @@ def load_model(path: str | PathLike[str]) -> PoseModel:
             f"{path} is cut short or not a model file ({error}); expected a .keras file written "
             "by model.save(); copy it again or train again"
         ) from None
-    _restore_record(model, description)
+    model.record = _record(description, path)
     return model
 
 
@@ -112,7 +113,7 @@ def _read_description(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     try:
         description = json.loads(archive.read(DESCRIPTION))
         version = int(description["format"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ModelFileError(f"{path}: {DESCRIPTION} is damaged ({error})") from None
     if version > FORMAT_VERSION:
         raise ModelFileError(
@@ -120,6 +121,9 @@ def _read_description(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}); update with: python -m pip install -U "
             f"{description.get('distribution', 'dpk-models')}"
         )
+    for key, kind in (("model", str), ("hyperparameters", dict), ("task", dict)):
+        if not isinstance(description.get(key), kind):
+            raise ModelFileError(f"{path}: {DESCRIPTION} is damaged (it has no {key!r})")
     return description
 
 
@@ -134,11 +138,11 @@ def _construct(description: dict[str, Any], path: Path) -> PoseModel:
         ) from None
     try:
         return cls(Task.from_config(description["task"]), **description["hyperparameters"])
-    except (TypeError, DpkError) as error:
+    except (TypeError, ValueError, LookupError, DpkError) as error:
         raise ModelFileError(
             f"{path} was written by {distribution} {description.get('distribution_version')}, "
             f"whose {name} had other settings than the one installed here: {error}"
-        ) from None
+        ) from error
 
 
 def _read_weights(archive: zipfile.ZipFile, network: keras.Model, path: Path) -> None:
@@ -146,14 +150,16 @@ def _read_weights(archive: zipfile.ZipFile, network: keras.Model, path: Path) ->
         try:
             weights = archive.extract(WEIGHTS, folder)
             network.load_weights(weights)
-        except (KeyError, OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError, RuntimeError) as error:
             raise ModelFileError(
                 f"{path}: the weights are damaged or of another network: {error}"
             ) from None
 
 
-def _restore_record(model: PoseModel, description: dict[str, Any]) -> None:
-    from dpk_models.record import TrainingRecord
-
-    if description.get("record") is not None:
-        model.record = TrainingRecord(**description["record"])
+def _record(description: dict[str, Any], path: Path) -> TrainingRecord | None:
+    if description.get("record") is None:
+        return None
+    try:
+        return TrainingRecord(**description["record"])
+    except TypeError as error:
+        raise ModelFileError(f"{path}: the training record is damaged ({error})") from None

@@ -7,6 +7,7 @@ improvement of 1e-3 in validation loss, the end after 50, the best weights kept.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import signal
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from dpk_core.interfaces import Dataset
 from dpk_core.progress import TrainProgress
 from dpk_core.services.imaging import coordinates_to_original
 from dpk_core.services.loader import BatchLoader
@@ -28,7 +30,7 @@ from dpk_models.maps import draw_maps, masked_mse
 from dpk_models.options import TrainingOptions
 from dpk_models.prediction import detect_peaks, make_peak_detector
 from dpk_models.record import TrainingRecord
-from dpk_models.run_folder import RunFolder, RunState
+from dpk_models.run_folder import RunFolder, RunState, damaged_checkpoint
 from dpk_models.schedule import make_schedule, restore_schedule, schedule_state
 
 if TYPE_CHECKING:
@@ -134,11 +136,10 @@ class _Training:
             list(self.options.callbacks), model=self.trainer, epochs=self.options.epochs
         )
         self.trainer.stop_training = False
-        with _interrupt_sets(self.stop):
+        with _interrupt_sets(self.stop), self._best_weights_last():
             callbacks.on_train_begin()
             self._epochs(callbacks)
             callbacks.on_train_end()
-        self._restore(self.best_weights)
         self.record.seconds = self._elapsed()
         if self.folder is not None:
             self.folder.write_record(self.record.to_config())
@@ -149,13 +150,19 @@ class _Training:
             if self.schedule.should_stop:
                 self.record.stopped = "no improvement"
                 return
+            if epoch and self._time_is_up():
+                self.record.stopped = "time limit"
+                return
             callbacks.on_epoch_begin(epoch)
             finished = self._epoch(epoch, callbacks)
             if not finished:
                 return
-            callbacks.on_epoch_end(epoch, dict(self.record.history[-1]))
+            # Callbacks are told the epoch already; twice confuses those that put it into a name.
+            row = {k: v for k, v in self.record.history[-1].items() if k != "epoch"}
+            callbacks.on_epoch_end(epoch, row)
             if self.trainer.stop_training:
                 self.record.stopped = "callback"
+                self._checkpoint(every=0.0)
                 return
         self.record.stopped = "finished"
 
@@ -181,21 +188,23 @@ class _Training:
                     self.record.stopped = "interrupted"
                     return False
                 if self._time_is_up():
-                    self._finish_epoch(epoch, loss_sum / weight_sum, 0.0)
-                    self.record.stopped = "time limit"
-                    return False
+                    break
             waited = loader.wait_seconds / max(time.perf_counter() - began, 1e-9)
-        self._finish_epoch(epoch, loss_sum / weight_sum, waited)
-        return True
+        return self._finish_epoch(epoch, loss_sum / weight_sum, waited)
 
-    def _finish_epoch(self, epoch: int, loss: float, wait_share: float) -> None:
+    def _finish_epoch(self, epoch: int, loss: float, wait_share: float) -> bool:
+        """Validate and take note of an epoch; False when the network is beyond repair."""
         val_loss, val_error = self._validate()
-        monitored = loss if math.isnan(val_loss) else val_loss
+        monitored = loss if val_loss is None else val_loss
+        weights = self._weights()
+        if not math.isfinite(monitored) or not all(np.isfinite(w).all() for w in weights):
+            self.record.stopped = "diverged"
+            return False
         self.record.history.append(
             {
                 "epoch": epoch + 1,
                 "loss": loss,
-                "val_loss": val_loss,
+                "val_loss": math.nan if val_loss is None else val_loss,
                 "val_error_px": val_error,
                 "learning_rate": float(self.schedule.learning_rate),
                 "seconds": round(self._elapsed(), 3),
@@ -204,20 +213,18 @@ class _Training:
         )
         if monitored < self.record.best_loss:
             self.record.best_loss, self.record.best_epoch = monitored, epoch + 1
-            self.best_weights = self._weights()
+            self.best_weights = weights
         self.schedule.on_epoch_end(monitored)
         if self.folder is not None:
             self.folder.log(self.record.history[-1])
-            last = epoch + 1 == self.options.epochs or self.schedule.should_stop
-            self.folder.checkpoint(
-                self._state,
-                every=0.0 if last or self._time_is_up() else self.options.checkpoint_every,
-            )
+        last = epoch + 1 == self.options.epochs or self.schedule.should_stop
+        self._checkpoint(0.0 if last or self._time_is_up() else self.options.checkpoint_every)
+        return True
 
-    def _validate(self) -> tuple[float, float]:
-        """Validation loss, and mean error in pixels of the original images."""
+    def _validate(self) -> tuple[float | None, float]:
+        """Validation loss, None without a labelled image; mean error in original pixels."""
         if not self.generator.n_validation:
-            return math.nan, math.nan
+            return None, math.nan
         size = self.options.validation_batch_size or self.options.batch_size
         size = min(size, self.generator.n_validation)
         sums, distances = np.zeros(2), []
@@ -237,9 +244,19 @@ class _Training:
         distance = np.concatenate(distances)
         known = np.isfinite(distance)
         error = float(distance[known].mean()) if known.any() else math.nan
-        return (float(sums[0] / sums[1]) if sums[1] else math.nan), error
+        return (float(sums[0] / sums[1]) if sums[1] else None), error
 
     # -- small parts ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _best_weights_last(self) -> Iterator[None]:
+        """Whatever ends the training, an error too, the network is left with its best weights."""
+        try:
+            yield
+        finally:
+            first_epoch_cut_short = self.record.stopped == "interrupted" and not self.record.history
+            if not first_epoch_cut_short:  # where something learned beats nothing learned
+                self._restore(self.best_weights)
 
     def _to_original(self, keypoints: np.ndarray) -> np.ndarray:
         size = tuple(self.generator.dataset.image_shape[:2])
@@ -295,9 +312,11 @@ class _Training:
             "hyperparameters": self.model.hyperparameters,
             "task": self.task.to_config(),
             "split": self.record.split,
+            "images": _fingerprint(self.generator.dataset),
             "batch_size": self.options.batch_size,
             "seed": self.generator.seed,
             "schedule": self.options.schedule,
+            "learning_rate": self.options.learning_rate,
         }
         self.folder = RunFolder(self.options.run_dir, identity)
         if not self.options.resume:
@@ -305,7 +324,15 @@ class _Training:
             return
         state = self.folder.resume()
         if state is not None:
-            self._put_back(state)
+            try:
+                self._put_back(state)
+            except (TypeError, ValueError, KeyError) as error:
+                raise damaged_checkpoint(self.folder.path / "checkpoint.npz", error) from None
+        self.folder.cut_log(len(self.record.history))
+
+    def _checkpoint(self, every: float) -> None:
+        if self.folder is not None:
+            self.folder.checkpoint(self._state, every=every)
 
     def _state(self) -> RunState:
         return RunState(
@@ -324,6 +351,17 @@ class _Training:
         restore_schedule(self.schedule, state.schedule)
         self.record = TrainingRecord(**state.record)
         self.seconds_before = self.record.seconds
+
+
+def _fingerprint(dataset: Dataset) -> str:
+    """Tells other images of the same number and size, from a few of them.
+
+    Labels may be corrected between two parts of a training, so they don't count.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for i in np.unique(np.linspace(0, len(dataset) - 1, 8).round().astype(int)):
+        digest.update(np.ascontiguousarray(dataset[int(i)].image))
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property, partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,8 @@ class PoseModel(Model):
         with _seeded_initializers(0 if self.generator is None else self.generator.seed):
             self.network: keras.Model = self.build(self.task)
         _check_network(type(self).__name__, self.network, self.task)
+        if _pretrained_wanted.get():
+            self.load_pretrained()
 
     def build(self, task: Task) -> keras.Model:
         """A functional model from uint8 images (h, w, c) to confidence maps.
@@ -68,6 +71,13 @@ class PoseModel(Model):
         `dpk_models.maps.MAP_SCALE`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build(self, task) method")
+
+    def load_pretrained(self) -> None:
+        """Put weights that were learned elsewhere into the new network; by default there are none.
+
+        Called once, after `build`. Not called for a model that is loaded from its file, which has
+        all weights in it: neither a network connection nor another file is needed for that.
+        """
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -184,6 +194,19 @@ class PoseModel(Model):
             f"{type(self).__name__}({h}x{w}x{c}, {self.task.n_keypoints} keypoints, "
             f"{self.network.count_params():,} parameters, {settings})"
         )
+
+
+_pretrained_wanted: ContextVar[bool] = ContextVar("pretrained_wanted", default=True)
+
+
+@contextmanager
+def without_pretrained() -> Iterator[None]:
+    """Models made within don't load pretrained weights, as theirs are about to be read."""
+    token = _pretrained_wanted.set(False)
+    try:
+        yield
+    finally:
+        _pretrained_wanted.reset(token)
 
 
 def _check_storable(hyperparameters: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
@@ -21,10 +21,8 @@ from dpk_core.errors import DpkError, FileMissingError, ModelFileError, PluginEr
 from dpk_core.services.plugins import registry
 from dpk_core.services.storage import atomic_path
 from dpk_core.task import Task
+from dpk_models.base import PoseModel, without_pretrained
 from dpk_models.record import TrainingRecord, plain
-
-if TYPE_CHECKING:
-    from dpk_models.base import PoseModel
 
 FORMAT_VERSION = 1
 DESCRIPTION = "dpk.json"
@@ -137,7 +135,8 @@ def _construct(description: dict[str, Any], path: Path) -> PoseModel:
             f"python -m pip install {distribution}\n({error})"
         ) from None
     try:
-        return cls(Task.from_config(description["task"]), **description["hyperparameters"])
+        with without_pretrained():
+            return cls(Task.from_config(description["task"]), **description["hyperparameters"])
     except (TypeError, ValueError, LookupError, DpkError) as error:
         raise ModelFileError(
             f"{path} was written by {distribution} {description.get('distribution_version')}, "

@@ -18,3 +18,9 @@ def test_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data at {root}; set DPK_TEST_DATA to a folder that has it")
     return root
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Converted models of the tests never reach the cache of whoever runs them."""
+    os.environ["DPK_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -47,7 +47,7 @@ def test_help_lists_the_commands_in_the_order_of_the_workflow():
     assert [panel.index(f" {name} ") for name in COMMANDS] == sorted(
         panel.index(f" {name} ") for name in COMMANDS
     )
-    assert len(places) == 9
+    assert len(places) == len(COMMANDS) > 8
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -254,7 +254,7 @@ def test_nothing_annotated(fake_engine, tmp_path):
 
 
 def test_a_model_whose_plugin_is_not_installed_says_what_to_install(video, labels, tmp_path):
-    model = tmp_path / "model.onnx"
+    model = tmp_path / "model.unknown"
     model.write_bytes(b"weights")
     assert "no installed plugin opens" in fails("predict", model, video)
     message = fails("train", labels, "--model", "NoSuchNet", "-o", tmp_path / "m.keras")

@@ -68,7 +68,7 @@ def test_an_interrupted_run_carries_on_to_the_same_result(fake_model, video, tmp
 def test_a_finished_job_is_not_done_again_and_needs_no_model(fake_model, video, monkeypatch):
     predict_video(fake_model, video)
     before = default_output(video).stat().st_mtime_ns
-    monkeypatch.setattr("dpk_core.workflow.predict.load_model", None)
+    monkeypatch.setattr("dpk_core.workflow.predict.open_model", None)
     result = predict_video(fake_model, video)
     assert result.nothing_to_do
     assert result.n_before == 40
@@ -190,9 +190,9 @@ def test_missing_and_broken_inputs(fake_model, video, tmp_path):
     fake_model.write_text(fake_model.read_text()[:50])
     with pytest.raises(ModelFileError, match="cut short"):
         predict_video(fake_model, video)
-    stranger = tmp_path / "model.onnx"
+    stranger = tmp_path / "model.unknown"
     stranger.write_bytes(b"weights")
-    with pytest.raises(ModelFileError, match=r"no installed plugin opens model\.onnx"):
+    with pytest.raises(ModelFileError, match=r"no installed plugin opens model\.unknown"):
         predict_video(stranger, video)
     assert not default_output(video).exists()
 

@@ -7,7 +7,7 @@ plugin author runs in one line.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -125,6 +125,27 @@ class Model(ABC):
     @abstractmethod
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to one file, whole or not at all."""
+
+    @property
+    def engine(self) -> str:
+        """What computes the predictions, in words: program, device, precision."""
+        return type(self).__name__
+
+    def realtime(self) -> Callable[[np.ndarray], np.ndarray]:
+        """A function from one frame (h, w, c) uint8 to (k, 3), with as little delay as can be."""
+        return lambda frame: self.predict(frame[None], batch_size=1)[0]
+
+    def export(self, path: str | PathLike[str], **options: Any) -> None:
+        """Write a file for other programs, as its suffix says; not every model can.
+
+        Raises
+        ------
+        DpkError
+            When this model, or one of its layers, cannot be exported.
+        """
+        from dpk_core.errors import DpkError
+
+        raise DpkError(f"{type(self).__name__} cannot be exported: it has no export method")
 
 
 class Detector(ABC):

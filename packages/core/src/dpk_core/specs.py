@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from typing import Any
 
@@ -23,7 +24,12 @@ def _check_name(_: Any, attribute: attrs.Attribute, value: str) -> None:
 
 def _check_target(_: Any, attribute: attrs.Attribute, value: str) -> None:
     if not isinstance(value, str) or not _TARGET.match(value):
-        raise ValidationError(f"target: expected 'module:attribute', found {value!r}")
+        raise ValidationError(f"{attribute.name}: expected 'module:attribute', found {value!r}")
+
+
+def _check_target_or_empty(instance: Any, attribute: attrs.Attribute, value: str) -> None:
+    if value != "":
+        _check_target(instance, attribute, value)
 
 
 def _check_summary(_: Any, attribute: attrs.Attribute, value: str) -> None:
@@ -103,9 +109,53 @@ class FormatSpec(Spec):
 
 @attrs.frozen
 class EngineSpec(Spec):
-    """A function ``load(path) -> Model`` for model files with these suffixes."""
+    """A function ``load(path, precision="float32") -> Model`` for files with these suffixes.
+
+    Parameters
+    ----------
+    suffixes
+        Of the model files that it opens, such as ``(".onnx",)``.
+    precisions
+        That it computes in: some of "float32", "bfloat16", "int8".
+    requires
+        Modules without which it can't run.
+    exports, export_requires
+        Suffixes of files that its models can be exported to for other engines, and the modules
+        without which that fails.
+    install
+        What a user types to get all those modules.
+    priority
+        ``"module:function"`` that gives a number: of the engines that can run a file, "auto"
+        takes that with the highest. It must be quick to import. Empty: 10.
+    """
 
     suffixes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    precisions: tuple[str, ...] = attrs.field(default=("float32",), converter=tuple)
+    requires: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    exports: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    export_requires: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    install: str = ""
+    priority: str = attrs.field(default="", validator=_check_target_or_empty)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether what it requires is installed."""
+        return _are_installed(self.requires)
+
+    @property
+    def can_export(self) -> bool:
+        """Whether what exporting requires is installed."""
+        return bool(self.exports) and _are_installed(self.export_requires)
+
+    def rank(self) -> int:
+        """The number that `priority` gives."""
+        if not self.priority:
+            return 10
+        return int(Spec(self.name, self.summary, self.priority).load()())
+
+
+def _are_installed(modules: tuple[str, ...]) -> bool:
+    return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
 @attrs.frozen

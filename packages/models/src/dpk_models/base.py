@@ -21,6 +21,7 @@ from dpk_core.task import Task
 
 if TYPE_CHECKING:
     from dpk_core.services.generator import TrainingGenerator
+    from dpk_core.services.inference import Realtime
     from dpk_models.record import TrainingRecord
 
 pose_model = partial(
@@ -132,9 +133,9 @@ class PoseModel(Model):
         -------
         (n, k, 3) float32 of x, y in pixels of the given images, and a score in [0, 1].
         """
-        from dpk_models.prediction import predict
+        from dpk_core.services.inference import predict_images
 
-        return predict(self, images, batch_size, progress)
+        return predict_images(self._run, self.task, images, batch_size, progress)
 
     def evaluate(self, dataset: Dataset | None = None, batch_size: int = 32) -> Mapping[str, Any]:
         """Errors in pixels of the original images.
@@ -149,28 +150,13 @@ class PoseModel(Model):
         A mapping with "summary" (`dpk_core.services.metrics.ErrorSummary`), "errors" (n, k),
         "predictions" (n, k, 3) and "keypoints" (n, k, 2).
         """
-        from dpk_core.services.metrics import keypoint_errors, summarize_errors
+        from dpk_core.services.evaluation import evaluate_on
 
         if dataset is None:
             if self.generator is None:
                 raise ValidationError("evaluate: expected a dataset, as the model has no generator")
             dataset = self.generator.validation_dataset()
-        if not len(dataset):
-            raise ValidationError("evaluate: expected at least one image, found an empty dataset")
-        if dataset.skeleton.names != self.skeleton.names:
-            raise ValidationError(
-                f"evaluate: expected the keypoints {', '.join(self.skeleton.names)} in this order, "
-                f"found {', '.join(dataset.skeleton.names)}"
-            )
-        predictions = self.predict(dataset, batch_size)
-        keypoints = np.stack([dataset[i].keypoints for i in range(len(dataset))])
-        errors = keypoint_errors(keypoints, predictions[..., :2])
-        return {
-            "summary": summarize_errors(errors, self.skeleton.names),
-            "errors": errors,
-            "predictions": predictions,
-            "keypoints": keypoints,
-        }
+        return evaluate_on(self, dataset, batch_size)
 
     def save(self, path: str | PathLike[str], *, overwrite: bool = True) -> None:
         """Write network, skeleton, task and training record to one ``.keras`` file."""
@@ -178,7 +164,48 @@ class PoseModel(Model):
 
         save_model(self, path, overwrite=overwrite)
 
+    @property
+    def engine(self) -> str:
+        from dpk_models.device import describe_device
+
+        return f"keras {keras.__version__} on {keras.backend.backend()}, {describe_device()}"
+
+    def realtime(self) -> Realtime:
+        """One frame in, coordinates out; see `dpk_core.services.inference.Realtime`."""
+        from dpk_core.services.inference import Realtime
+
+        return Realtime(self._run, self.task)
+
+    def export(
+        self, path: str | PathLike[str], *, overwrite: bool = True, check: bool = True
+    ) -> None:
+        """Write one file that takes uint8 images and gives coordinates, for other programs.
+
+        Parameters
+        ----------
+        path
+            Its suffix says the format: ``.onnx``, ``.xml`` (OpenVINO) or ``.tflite`` (LiteRT).
+        overwrite
+            Replace a file that is there.
+        check
+            Compare the exported model's predictions with this one's before the file is put in
+            place (ONNX only).
+
+        Raises
+        ------
+        MissingDependencyError
+            With what to install.
+        DpkError
+            When a layer of the network cannot be exported, or the result predicts otherwise.
+        """
+        from dpk_models.export import export_model
+
+        export_model(self, path, overwrite=overwrite, check=check)
+
     # -- the compiled prediction ----------------------------------------------------------------
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray(self.predictor.predict_on_batch(images))
 
     @cached_property
     def predictor(self) -> keras.Model:

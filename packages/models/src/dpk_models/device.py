@@ -33,3 +33,8 @@ def jit_compile() -> bool:
     """
     backend = keras.backend.backend()
     return backend == "jax" or (backend == "tensorflow" and has_accelerator())
+
+
+def describe_device() -> str:
+    """Where Keras computes here, in a word."""
+    return "GPU" if has_accelerator() else "CPU"

@@ -160,7 +160,8 @@ def _first_maximum(maps: Tensor, tie: float = 0.0) -> tuple[Tensor, Tensor]:
 
 
 def _first_true(values: Tensor) -> Tensor:
-    return ops.cast(ops.argmax(ops.cast(values, "float32"), axis=-1), "int32")
+    # Of whole numbers: Keras' argmax of floats has operations that ONNX lacks.
+    return ops.cast(ops.argmax(ops.cast(values, "int32"), axis=-1), "int32")
 
 
 def _correlate(maps: Tensor, sigma: float) -> Tensor:
@@ -217,8 +218,8 @@ def _best_of(
     rows = _shifted_gaussians(y[..., None] + offsets, p, sigma)
     columns = _shifted_gaussians(x[..., None] + offsets, q, sigma)
     fit = _exact_matmul(_exact_matmul(rows, patch), ops.swapaxes(columns, 2, 3))
-    best = ops.argmax(ops.reshape(fit, (-1, k, n_offsets * n_offsets)), axis=-1)
-    best = ops.cast(best, "int32")
+    fit = ops.reshape(fit, (-1, k, n_offsets * n_offsets))
+    best = _first_true(fit >= ops.max(fit, axis=-1, keepdims=True))
     return x + ops.take(offsets, best % n_offsets), y + ops.take(offsets, best // n_offsets)
 
 

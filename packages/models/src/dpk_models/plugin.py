@@ -33,6 +33,13 @@ def dpk_peak_detectors() -> list[PeakDetectorSpec]:
 def dpk_engines() -> list[EngineSpec]:
     return [
         EngineSpec(
-            "keras", "models trained with dpk-models", "dpk_models.saving:load_model", (".keras",)
+            "keras",
+            "models trained with dpk-models, on Keras' backend",
+            "dpk_models.saving:load_model",
+            (".keras",),
+            exports=(".onnx",),
+            export_requires=("onnx", "tf2onnx"),
+            install="python -m pip install 'dpk-models[onnx]'",
+            priority="dpk_core.services.devices:framework_priority",
         )
     ]

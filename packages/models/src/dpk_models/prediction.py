@@ -1,16 +1,11 @@
-"""Prediction: uint8 frames in, coordinates out; the confidence maps never leave the device."""
+"""The compiled prediction: uint8 frames in, coordinates out; maps never leave the device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
-from dpk_core.errors import ValidationError
-from dpk_core.interfaces import Dataset
-from dpk_core.services.imaging import coordinates_to_original, prepare_images
 from dpk_core.services.plugins import registry
 from dpk_core.task import Task
 from dpk_models.device import jit_compile
@@ -60,73 +55,3 @@ def make_predictor(model: PoseModel) -> keras.Model:
     predictor = Predictor(model.network, model.task, detector)
     predictor.compile(jit_compile=jit_compile())
     return predictor
-
-
-def predict(
-    model: PoseModel,
-    images: Any,
-    batch_size: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> np.ndarray:
-    """See `PoseModel.predict`."""
-    if batch_size < 1:
-        raise ValidationError(f"batch_size: expected at least 1, found {batch_size}")
-    batches = _batches(images, batch_size)
-    total = len(images)
-    results = []
-    done = 0
-    for batch in batches:
-        results.append(_predict_batch(model, batch, batch_size))
-        done += len(batch)
-        if progress is not None:
-            progress(done, total)
-    if not results:
-        return np.empty((0, model.task.n_keypoints, 3), np.float32)
-    return np.concatenate(results)
-
-
-def _predict_batch(model: PoseModel, batch: np.ndarray, batch_size: int) -> np.ndarray:
-    prepared = prepare_images(batch, model.task)
-    n = len(prepared)
-    if n < batch_size:
-        filling = np.zeros((batch_size - n, *prepared.shape[1:]), prepared.dtype)
-        prepared = np.concatenate([prepared, filling])
-    found = np.array(model.predictor.predict_on_batch(prepared), dtype=np.float32)[:n]
-    original = coordinates_to_original(found[..., :2], model.task, batch.shape[1:3])
-    found[..., :2] = original
-    return found
-
-
-def _batches(images: Any, batch_size: int) -> Iterator[np.ndarray]:
-    """(b, h, w, c) arrays from an array, a Dataset, or a video; wrong types are refused at once."""
-    if isinstance(images, Dataset):
-        return _stacked((images[i].image for i in range(len(images))), batch_size)
-    if hasattr(images, "frames"):
-        return _stacked(images.frames(), batch_size)
-    if hasattr(images, "shape") and hasattr(images, "dtype"):
-        if len(images.shape) != 4:
-            raise ValidationError(
-                f"images: expected (n, height, width, channels), found {tuple(images.shape)}; add "
-                "the missing axes, for instance images[None] for one image"
-            )
-        starts = range(0, len(images), batch_size)
-        return (np.asarray(images[start : start + batch_size]) for start in starts)
-    raise ValidationError(
-        f"images: expected an array, a Dataset or a VideoReader, found {type(images).__name__}"
-    )
-
-
-def _stacked(rows: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    batch: list[np.ndarray] = []
-    for i, row in enumerate(rows):
-        if batch and row.shape != batch[0].shape:
-            raise ValidationError(
-                f"images: expected images of one size, found {batch[0].shape} and, as number {i}, "
-                f"{row.shape}; predict them apart from each other"
-            )
-        batch.append(row)
-        if len(batch) == batch_size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)

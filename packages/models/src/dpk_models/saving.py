@@ -41,7 +41,7 @@ def save_model(model: PoseModel, path: str | PathLike[str], *, overwrite: bool =
     path = Path(path)
     if path.suffix != ".keras":
         raise ModelFileError(f"expected a file name that ends in .keras, found {path.name!r}")
-    description = json.dumps(_describe(model), indent=1, default=plain)
+    description = json.dumps(describe_model(model), indent=1, default=plain)
     with atomic_path(path, overwrite=overwrite) as temporary:
         model.network.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -75,7 +75,14 @@ def load_model(path: str | PathLike[str]) -> PoseModel:
     return model
 
 
-def _describe(model: PoseModel) -> dict[str, Any]:
+def describe_model(model: PoseModel) -> dict[str, Any]:
+    """What a file says about the model in it; JSON values.
+
+    Raises
+    ------
+    PluginError
+        When no plugin announces the model's class.
+    """
     name, distribution, version = _plugin_of(type(model))
     return {
         "format": FORMAT_VERSION,

@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "export",
     "render",
     "demo",
     "plugins",

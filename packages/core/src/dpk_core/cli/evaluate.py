@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dpk_core.cli.console import note, say, table
+from dpk_core.cli.options import Precision
 
 
 class Only(str, Enum):
@@ -29,6 +30,12 @@ def command(
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images at once.")] = 32,
+    engine: Annotated[
+        str, typer.Option(help="What runs the model; auto takes the fastest that is installed.")
+    ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="int8 and bfloat16 are faster and less exact.")
+    ] = Precision.float32,
     csv: Annotated[
         Path | None, typer.Option(help="Also write the error of every image to this file.")
     ] = None,
@@ -53,6 +60,8 @@ def command(
             labels,
             only=None if only is None else only.value,
             batch_size=batch_size,
+            engine=engine,
+            precision=precision.value,
             progress=progress,
         )
     note(f"On {result.images_used}. Errors in pixels:")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dpk_core.cli.console import INTERRUPTED, note, say
+from dpk_core.cli.options import Precision
 
 
 def command(
@@ -22,6 +23,12 @@ def command(
     batch_size: Annotated[int, typer.Option(help="Frames at once.")] = 32,
     start: Annotated[int, typer.Option(help="The first frame, from 0.")] = 0,
     stop: Annotated[int | None, typer.Option(help="The frame after the last one.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="What runs the model; auto takes the fastest that is installed.")
+    ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="int8 and bfloat16 are faster and less exact.")
+    ] = Precision.float32,
     force: Annotated[
         bool, typer.Option("--force", help="Begin anew and replace the output.")
     ] = False,
@@ -43,6 +50,8 @@ def command(
                 video,
                 output,
                 batch_size=batch_size,
+                engine=engine,
+                precision=precision.value,
                 overwrite=force,
                 start=start,
                 stop=stop,
@@ -57,4 +66,4 @@ def command(
     done = result.n_frames - result.n_before
     before = f", {result.n_before} of them before" if result.n_before else ""
     took = f"in {duration(result.seconds)} ({done / max(result.seconds, 1e-9):.1f} frames/s)"
-    say(f"{result.output}: {result.n_frames} frames{before}, {took}")
+    say(f"{result.output}: {result.n_frames} frames{before}, {took}, by {result.engine}")

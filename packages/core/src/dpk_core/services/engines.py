@@ -1,38 +1,239 @@
-"""Opening trained models, whichever package knows how."""
+"""Opening trained models, with whichever engine runs them best here.
+
+An engine opens model files of certain suffixes. Where a better one is installed than those that
+open a file itself, the model is converted for it once, and the result kept for the next time.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
-from dpk_core.errors import FileMissingError, ModelFileError
+import attrs
+import numpy as np
+
+from dpk_core.errors import (
+    DpkError,
+    FileMissingError,
+    MissingDependencyError,
+    ModelFileError,
+    ValidationError,
+)
 from dpk_core.interfaces import Model
+from dpk_core.services.conversion import Conversion
+from dpk_core.services.fingerprints import file_hash
 from dpk_core.services.plugins import registry
 from dpk_core.specs import EngineSpec
 
+PRECISIONS = ("float32", "bfloat16", "int8")
 
-def load_model(path: str | PathLike[str]) -> Model:
-    """Open a trained model through the engine plugin that knows its suffix.
+Calibration = Callable[[], np.ndarray]
+"""Gives images (n, h, w, c) uint8 of the kind that the model will see."""
+
+
+def load_model(
+    path: str | PathLike[str],
+    engine: str = "auto",
+    precision: str = "float32",
+    *,
+    calibration: Calibration | None = None,
+) -> Model:
+    """Open a trained model.
+
+    Parameters
+    ----------
+    path
+        A model file that an installed plugin opens.
+    engine
+        Name of the engine that shall run it; "auto" takes the fastest that can. The model's
+        ``engine`` says which it was.
+    precision
+        "float32", or "bfloat16" or "int8" on engines that have it, which is faster and less exact.
+    calibration
+        Gives some images; needed for int8 unless the file holds an int8 model already.
 
     Raises
     ------
     FileMissingError
     ModelFileError
         When no installed plugin opens such files, or the plugin finds the file damaged.
+    MissingDependencyError
+        When the engine that was asked for is not installed.
+    ValidationError
+        On a precision that no engine has.
     """
+    return open_model(plan_engine(path, engine, precision), calibration)[0]
+
+
+@attrs.frozen
+class EnginePlan:
+    """Which engine shall open a model file.
+
+    Parameters
+    ----------
+    path, precision
+        The model file and the precision asked for.
+    engine
+        The engine's spec.
+    is_choice
+        Whether it was chosen here and not by the user: should it fail, another may be taken.
+    """
+
+    path: Path
+    precision: str
+    engine: EngineSpec
+    is_choice: bool
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the engine opens the file itself."""
+        return _suffix(self.path) in self.engine.suffixes
+
+
+def plan_engine(
+    path: str | PathLike[str], engine: str = "auto", precision: str = "float32"
+) -> EnginePlan:
+    """Choose an engine, quickly and without opening the model; see `load_model`."""
     path = Path(path)
+    if precision not in PRECISIONS:
+        raise ValidationError(f"precision: expected {', '.join(PRECISIONS)}; found {precision!r}")
     if not path.is_file():
         raise FileMissingError(f"no model at {path}")
     engines = [spec for spec in registry().specs("engines") if isinstance(spec, EngineSpec)]
-    for engine in engines:
-        if path.suffix.lower() in engine.suffixes:
-            return engine.load()(path)
-    known = ", ".join(suffix for engine in engines for suffix in engine.suffixes)
+    if not any(_suffix(path) in e.suffixes for e in engines):
+        raise ModelFileError(_nothing_opens(path, engines))
+    if engine == "auto":
+        return EnginePlan(path, precision, _best(path, precision, engines), True)
+    spec = registry().get("engines", engine)
+    assert isinstance(spec, EngineSpec)
+    if problem := _problem(spec, path, precision, engines):
+        raise problem
+    return EnginePlan(path, precision, spec, False)
+
+
+def open_model(
+    plan: EnginePlan, calibration: Calibration | None = None
+) -> tuple[Model, EnginePlan]:
+    """Open a model as planned; the plan that came true, too.
+
+    They differ where the model cannot be converted for an engine that was chosen here.
+    """
+    try:
+        path = _converted(plan, calibration)
+    except DpkError:
+        own = [e for e in _engines_that_open(plan.path) if e.is_available]
+        if not plan.is_choice or plan.is_direct or plan.precision != "float32" or not own:
+            raise
+        plan, path = attrs.evolve(plan, engine=max(own, key=EngineSpec.rank)), plan.path
+    load = plan.engine.load()
+    if plan.precision == "float32":
+        return load(path), plan  # most engines know no other
+    return load(path, precision=plan.precision), plan
+
+
+def _best(path: Path, precision: str, engines: list[EngineSpec]) -> EngineSpec:
+    problems = {e.name: _problem(e, path, precision, engines) for e in engines}
+    able = [e for e in engines if problems[e.name] is None and not _failed_before(e, path)]
+    if able:
+        return max(able, key=EngineSpec.rank)
+    own = [e.name for e in engines if _suffix(path) in e.suffixes]
+    causes = "\n".join(f"{name}: {problems[name]}" for name in problems if problems[name])
+    raise MissingDependencyError(
+        f"no installed engine opens {path.name} in {precision}; files of this kind are for "
+        f"{' and '.join(own)}\n{causes}"
+    )
+
+
+def _problem(
+    engine: EngineSpec, path: Path, precision: str, engines: list[EngineSpec]
+) -> DpkError | None:
+    """Why an engine cannot run a model file; None when it can."""
+    if not engine.is_available:
+        return MissingDependencyError(
+            f"the engine {engine.name} is not installed"
+            + (f"; install it with: {engine.install}" if engine.install else "")
+        )
+    if precision not in engine.precisions:
+        return ValidationError(
+            f"precision: the engine {engine.name} has {', '.join(engine.precisions)}; found "
+            f"{precision!r}"
+        )
+    if _suffix(path) in engine.suffixes:
+        return None
+    openers = [e for e in engines if _suffix(path) in e.suffixes]
+    exporters = [e for e in openers if set(e.exports) & set(engine.suffixes)]
+    if not exporters:
+        return ModelFileError(
+            f"the engine {engine.name} opens {', '.join(engine.suffixes)} files, and "
+            f"{path.name} cannot be converted to one"
+        )
+    if not any(e.is_available and e.can_export for e in exporters):
+        return MissingDependencyError(
+            f"{path.name} has to be converted for the engine {engine.name}, and what does that is "
+            f"not installed; install it with: {exporters[0].install}"
+        )
+    return None
+
+
+def _failed_before(engine: EngineSpec, path: Path) -> bool:
+    return _suffix(path) not in engine.suffixes and _exported(path, engine).failure is not None
+
+
+def _converted(plan: EnginePlan, calibration: Calibration | None) -> Path:
+    """A file that the engine opens, in the precision that was asked for."""
+    path = plan.path
+    if not plan.is_direct:
+        path = _exported(path, plan.engine).get(lambda target: _export(plan.path, target))
+    if plan.precision == "int8":
+        path = _quantized(path, calibration)
+    return path
+
+
+def _exported(path: Path, engine: EngineSpec) -> Conversion:
+    return Conversion(file_hash(path), engine.suffixes[0])
+
+
+def _export(source: Path, target: Path) -> None:
+    opener = max((e for e in _engines_that_open(source) if e.can_export), key=EngineSpec.rank)
+    opener.load()(source).export(target)
+
+
+def _quantized(path: Path, calibration: Calibration | None) -> Path:
+    from dpk_core.services.onnx.description import OnnxDescription, read_metadata
+    from dpk_core.services.onnx.quantize import quantize
+
+    if OnnxDescription.from_metadata(read_metadata(path), path).precision == "int8":
+        return path
+    if calibration is None:
+        raise ValidationError(
+            "int8: expected some images to calibrate with, found none; give load_model a "
+            "calibration, or export with: dpk export MODEL -o model.onnx --precision int8 "
+            "--calibrate IMAGES"
+        )
+    images = np.ascontiguousarray(calibration())
+    digest = hashlib.blake2b(images.tobytes(), digest_size=16).hexdigest()
+    conversion = Conversion(file_hash(path), ".onnx", precision="int8", calibration=digest)
+    return conversion.get(lambda target: quantize(path, target, images))
+
+
+def _engines_that_open(path: Path) -> list[EngineSpec]:
+    specs = registry().specs("engines")
+    return [s for s in specs if isinstance(s, EngineSpec) and _suffix(path) in s.suffixes]
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def _nothing_opens(path: Path, engines: list[EngineSpec]) -> str:
+    known = ", ".join(dict.fromkeys(suffix for engine in engines for suffix in engine.suffixes))
     message = (
         f"no installed plugin opens {path.name}; expected a file that ends in {known or '.keras'}"
     )
-    if not engines:
-        message += "; install one with: python -m pip install dpk-models"
+    if not any(".keras" in engine.suffixes for engine in engines):
+        message += "; to open .keras files: python -m pip install dpk-models"
     for plugin in registry().failed:
         message += f"\nplugin {plugin.name!r} ({plugin.origin}) failed: {plugin.error}"
-    raise ModelFileError(message)
+    return message

@@ -68,6 +68,12 @@ def subset(dataset: Dataset, rows: np.ndarray) -> Dataset:
     return DatasetSubset(dataset, rows)
 
 
+def spread_images(dataset: Dataset, n: int = 32) -> np.ndarray:
+    """At most n images from all over a dataset, (n, h, w, c) uint8."""
+    rows = np.unique(np.linspace(0, len(dataset) - 1, min(n, len(dataset))).astype(int))
+    return np.stack([dataset[int(i)].image for i in rows])
+
+
 class DatasetSubset(Dataset):
     """Chosen rows of a dataset, in the given order."""
 

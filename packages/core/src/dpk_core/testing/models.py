@@ -10,18 +10,25 @@ from typing import Any
 
 import numpy as np
 
+from dpk_core.errors import DpkError
 from dpk_core.interfaces import Model
+from dpk_core.services.engines import load_model, plan_engine
 from dpk_core.services.generator import TrainingGenerator
 from dpk_core.services.plugins import registry
+from dpk_core.specs import EngineSpec
 from dpk_core.task import Task
-from dpk_core.testing.contract import require, require_array
+from dpk_core.testing.contract import ContractError, require, require_array
 from dpk_core.testing.datasets import dot_annotations
+
+ENGINES_AGREE_PX = 0.05
+"""The most that two engines may differ, in pixels of the images."""
 
 _LOAD_AND_PREDICT = """
 import sys
 import numpy as np
 from dpk_core.services.engines import load_model
-np.save(sys.argv[3], load_model(sys.argv[1]).predict(np.load(sys.argv[2]), batch_size=4))
+model = load_model(sys.argv[1], engine=sys.argv[4])
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), batch_size=4))
 """
 
 
@@ -112,24 +119,52 @@ def _check_save(
     predictions: np.ndarray,
     new_process: bool,
 ) -> None:
-    from dpk_core.services.engines import load_model
-
     path = folder / f"model{suffix}"
     model.save(path)
     require(path.is_file(), "save writes one file")
-    loaded = load_model(path)
+    engine = _own_engine(suffix)
+    loaded = load_model(path, engine)
     require(type(loaded) is type(model), "a loaded model has the class it was saved with")
     require(loaded.task == model.task, "a loaded model has its task, skeleton included")
     _compare(loaded.predict(images, batch_size=4), predictions, "after loading")
     if new_process:
-        found = _in_new_process(path, folder, images)
+        found = _in_new_process(path, folder, images, engine)
         _compare(found, predictions, "after loading in a new process")
+    _check_other_engines(path, engine, images, predictions)
 
 
-def _in_new_process(path: Path, folder: Path, images: np.ndarray) -> np.ndarray:
+def _own_engine(suffix: str) -> str:
+    for spec in registry().specs("engines"):
+        if isinstance(spec, EngineSpec) and suffix in spec.suffixes:
+            return spec.name
+    raise ContractError(f"an engine opens {suffix} files, found none")
+
+
+def _check_other_engines(path: Path, own: str, images: np.ndarray, expected: np.ndarray) -> None:
+    """Every engine that is installed and can take the model finds the same."""
+    for spec in registry().specs("engines"):
+        try:
+            plan_engine(path, spec.name)
+        except DpkError:
+            continue  # it is for other files, or not installed
+        if spec.name == own:
+            continue
+        found = load_model(path, spec.name).predict(images, batch_size=4)
+        off = np.abs(found - expected)
+        # Where little was learned, two maxima may be equal to rounding and either one right.
+        require(
+            np.mean(off[..., :2].max(axis=-1) <= ENGINES_AGREE_PX) >= 0.95,
+            f"the engine {spec.name} agrees with {own} within {ENGINES_AGREE_PX} px",
+            f"differences up to {off[..., :2].max()}",
+        )
+        require((off[..., 2] < 0.01).all(), f"scores of {spec.name} and {own} agree", off[..., 2])
+
+
+def _in_new_process(path: Path, folder: Path, images: np.ndarray, engine: str) -> np.ndarray:
     inputs, outputs = folder / "images.npy", folder / "predictions.npy"
     np.save(inputs, images)
-    command = [sys.executable, "-c", _LOAD_AND_PREDICT, str(path), str(inputs), str(outputs)]
+    arguments = [str(path), str(inputs), str(outputs), engine]
+    command = [sys.executable, "-c", _LOAD_AND_PREDICT, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     require(done.returncode == 0, "a saved model loads in a new process", done.stderr[-2000:])
     return np.load(outputs)

@@ -17,6 +17,7 @@ from dpk_core.interfaces import Dataset, Model
 from dpk_core.services.engines import load_model
 from dpk_core.services.generator import TrainingGenerator
 from dpk_core.services.metrics import ErrorSummary, keypoint_errors, summarize_errors
+from dpk_core.services.sources import spread_images
 from dpk_core.services.splits import Split
 from dpk_core.services.storage import atomic_path
 from dpk_core.skeleton import Skeleton
@@ -83,6 +84,8 @@ def evaluate_model(
     *,
     only: str | None = None,
     batch_size: int = 32,
+    engine: str = "auto",
+    precision: str = "float32",
     progress: Progress = ignore,
 ) -> Evaluation:
     """Compare a model's predictions with labels.
@@ -95,6 +98,8 @@ def evaluate_model(
         "validation": the images that the model's training held out; "all": every labelled image.
         Default: the validation images when these are the data that the model was trained on,
         otherwise all.
+    engine, precision
+        As for `dpk_core.services.engines.load_model`; int8 is calibrated on images of the source.
 
     Raises
     ------
@@ -107,7 +112,7 @@ def evaluate_model(
         raise ValidationError(f"only: expected one of {ONLY}, found {only!r}")
     dataset = TrainingGenerator(source, augmenter=None, validation_split=0, cache_bytes=0).dataset
     progress(0, None, "opening the model")
-    model = load_model(model_path)
+    model = load_model(model_path, engine, precision, calibration=lambda: spread_images(dataset))
     rows, images_used = _choose(model, dataset, Path(source), only)
     columns = _matching_keypoints(model.skeleton, dataset.skeleton)
     keypoints, predictions = _predict(model, dataset, rows, batch_size, progress)

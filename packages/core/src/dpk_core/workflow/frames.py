@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from dpk_core.annotations import AnnotationSet
-from dpk_core.errors import FileFormatError, FileMissingError, ValidationError
+from dpk_core.errors import FileFormatError, FileMissingError, ValidationError, VideoError
 from dpk_core.interfaces import Dataset
-from dpk_core.workflow.jobs import fingerprint
+from dpk_core.services.fingerprints import fingerprint
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _SET_SUFFIXES = (".h5", ".hdf5")
@@ -75,6 +76,19 @@ def open_frames(path: str | PathLike[str], start: int = 0, stop: int | None = No
     if path.is_dir() or path.suffix.lower() in _SET_SUFFIXES:
         return DatasetFrames(path, start, stop)
     return VideoFrames(path, start, stop)
+
+
+def calibration_frames(source: FrameSource, n: int = 32) -> np.ndarray:
+    """At most n frames from all over a source, (n, h, w, c): what an int8 network has to see."""
+    total = len(source.numbers)
+    images = []
+    for i in np.unique(np.linspace(0, total - 1, min(n, total)).astype(int)):
+        frames = source.frames(int(i))
+        with suppress(VideoError):  # what is damaged is told of when its turn comes
+            images.append(next(frames))
+        if hasattr(frames, "close"):
+            frames.close()
+    return np.stack(images) if images else np.empty((0, *source.size, 1), np.uint8)
 
 
 class _Frames:

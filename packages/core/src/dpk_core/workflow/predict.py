@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 from collections.abc import Iterator
 from os import PathLike
@@ -15,13 +16,13 @@ from dpk_core import __version__
 from dpk_core.errors import FileFormatError, OutputExistsError, ValidationError, VideoError
 from dpk_core.interfaces import Model
 from dpk_core.poses import Poses
-from dpk_core.services.engines import load_model
+from dpk_core.services.engines import EnginePlan, open_model, plan_engine
+from dpk_core.services.fingerprints import file_hash
 from dpk_core.services.plugins import registry
 from dpk_core.services.storage import PosesWriter, is_complete, read_poses
 from dpk_core.services.storage.atomic import check_output
-from dpk_core.specs import EngineSpec
-from dpk_core.workflow.frames import FrameSource, open_frames
-from dpk_core.workflow.jobs import file_hash, only_writer
+from dpk_core.workflow.frames import FrameSource, calibration_frames, open_frames
+from dpk_core.workflow.jobs import only_writer
 from dpk_core.workflow.progress import Progress, ignore
 
 SUFFIX = ".poses.h5"
@@ -43,12 +44,15 @@ class Prediction:
         Frames that an earlier run had done.
     seconds
         That this run took, loading the model included.
+    engine
+        What computed it, in words; empty when there was nothing to do.
     """
 
     output: Path
     n_frames: int
     n_before: int
     seconds: float
+    engine: str = ""
 
     @property
     def nothing_to_do(self) -> bool:
@@ -62,6 +66,8 @@ def predict_video(
     output_path: str | PathLike[str] | None = None,
     *,
     batch_size: int = 32,
+    engine: str = "auto",
+    precision: str = "float32",
     overwrite: bool = False,
     start: int = 0,
     stop: int | None = None,
@@ -82,6 +88,8 @@ def predict_video(
         Default: ``VIDEO.poses.h5`` beside the video.
     batch_size
         Frames to go through the model at once.
+    engine, precision
+        As for `dpk_core.services.engines.load_model`; int8 is calibrated on frames of the video.
     overwrite
         Begin anew, whatever is there.
     start, stop
@@ -100,25 +108,28 @@ def predict_video(
     began = time.monotonic()
     if batch_size < 1:
         raise ValidationError(f"batch_size: expected at least 1, found {batch_size}")
-    model_path = Path(model_path)
     output = default_output(video_path) if output_path is None else Path(output_path)
+    plan = plan_engine(model_path, engine, precision)
     with open_frames(video_path, start, stop) as source:
-        job = _job(model_path, source, batch_size)
-        if not overwrite and _is_done(output, job):
-            n = len(source.numbers)
+        n = len(source.numbers)
+        if not overwrite and _is_done(output, _job(plan, source, batch_size)):
             return Prediction(output, n, n, time.monotonic() - began)
         progress(0, None, "opening the model")
-        model = load_model(model_path)
+        model, plan = open_model(plan, lambda: calibration_frames(source))
         check_frame_size(model, source)
-        provenance = {"job": job, **source.facts, "model": model_path.as_posix()}
+        job = _job(plan, source, batch_size)
+        if not overwrite and _is_done(output, job):
+            return Prediction(output, n, n, time.monotonic() - began)
+        provenance = {"job": job, **source.facts, "model": plan.path.as_posix()}
         check_output(output, overwrite=True)
         with only_writer(output), PosesWriter(
             output, model.skeleton, provenance,
-            overwrite=overwrite, resume=not overwrite, capacity_hint=len(source.numbers),
+            overwrite=overwrite, resume=not overwrite, capacity_hint=n,
         ) as writer:  # fmt: skip
             before = writer.n_rows
             _predict_into(writer, model, source, batch_size, progress)
-            return Prediction(output, writer.n_rows, before, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            return Prediction(output, writer.n_rows, before, seconds, model.engine)
 
 
 def default_output(video_path: str | PathLike[str]) -> Path:
@@ -158,25 +169,36 @@ def check_frame_size(model: Model, source: FrameSource) -> None:
         )
 
 
-def _job(model_path: Path, source: FrameSource, batch_size: int) -> dict[str, Any]:
+def _job(plan: EnginePlan, source: FrameSource, batch_size: int) -> dict[str, Any]:
     """All that decides what is predicted, as JSON values."""
     return {
-        "model": file_hash(model_path),
+        "model": file_hash(plan.path),
         "input": source.fingerprint,
         "start": source.numbers.start,
         "stop": source.numbers.stop,
         "batch_size": batch_size,
-        "software": [f"dpk-core {__version__}", *_engine_origins(model_path.suffix.lower())],
+        "engine": f"{plan.engine.name}, {plan.precision}",
+        "software": [f"dpk-core {__version__}", *_engine_software(plan)],
     }
 
 
-def _engine_origins(suffix: str) -> list[str]:
-    return [
+def _engine_software(plan: EnginePlan) -> list[str]:
+    """The packages that compute with the engine, with their versions."""
+    brought_by = [
         plugin.origin
         for plugin in registry().plugins
         for _, spec in plugin.specs
-        if isinstance(spec, EngineSpec) and suffix in spec.suffixes
+        if spec is plan.engine and plugin.distribution != "dpk-core"
     ]
+    needed = [f"{name} {_version(name)}" for name in plan.engine.requires]
+    return [*brought_by, *needed]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:  # named otherwise than its module
+        return ""
 
 
 def _is_done(output: Path, job: dict[str, Any]) -> bool:

@@ -1,0 +1,128 @@
+"""The programs that run ONNX files, behind one face: uint8 images in, coordinates out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpk_core.errors import MissingDependencyError, ModelFileError, ValidationError
+from dpk_core.services.devices import has_gpu
+
+INSTALL = "python -m pip install 'dpk-core[onnx]'"
+INSTALL_OPENVINO = "python -m pip install 'dpk-core[openvino]'"
+
+
+def onnxruntime_priority() -> int:
+    """How ONNX Runtime ranks among the engines of this machine: first on a CPU."""
+    if not has_gpu():
+        return 30
+    return 40 if "CUDAExecutionProvider" in _onnxruntime().get_available_providers() else 5
+
+
+def openvino_priority() -> int:
+    """OpenVINO runs on CPUs; ONNX Runtime is as quick or quicker on those that we measured."""
+    return 4 if has_gpu() else 20
+
+
+class OnnxRuntimeSession:
+    """ONNX Runtime, on a GPU where its build and the machine have one, else on all CPU cores.
+
+    Raises
+    ------
+    MissingDependencyError
+    ModelFileError
+    """
+
+    def __init__(self, path: Path, precision: str = "float32", threads: int | None = None) -> None:
+        _check_precision("onnxruntime", precision, ("float32", "int8"))
+        runtime = _onnxruntime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or usable_cores()
+        options.log_severity_level = 3
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        providers = [p for p in wanted if p in runtime.get_available_providers()]
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # each of its errors is a class of its own below Exception
+            raise ModelFileError(damaged(path, error)) from None
+        self._input = self._session.get_inputs()[0].name
+        device = "GPU" if "CUDAExecutionProvider" in self._session.get_providers() else "CPU"
+        self.description = f"onnxruntime {runtime.__version__}, {device}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._session.run(None, {self._input: images})[0]
+
+
+class OpenVinoSession:
+    """OpenVINO on all CPU cores, in float32 or, where the CPU has it, bfloat16."""
+
+    def __init__(self, path: Path, precision: str = "float32", threads: int | None = None) -> None:
+        _check_precision("openvino", precision, ("float32", "bfloat16", "int8"))
+        try:
+            import openvino
+        except ImportError:
+            raise MissingDependencyError(
+                f"the engine openvino is not installed; install it with: {INSTALL_OPENVINO}"
+            ) from None
+        core = openvino.Core()
+        if precision == "bfloat16" and "BF16" not in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise ValidationError(
+                "precision: this CPU has no bfloat16 instructions; choose float32 or int8"
+            )
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+            "INFERENCE_NUM_THREADS": threads or usable_cores(),
+        }
+        try:
+            model = core.compile_model(core.read_model(str(path)), "CPU", settings)
+        except RuntimeError as error:
+            raise ModelFileError(damaged(path, error)) from None
+        self._request = model.create_infer_request()
+        self.description = f"openvino {openvino.__version__.split('-')[0]}, CPU"
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        # The request owns the memory of its outputs and writes to it again in the next call.
+        return np.array(next(iter(self._request.infer([images]).values())))
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use: a cluster's scheduler often grants only some."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def damaged(path: Path, error: Exception) -> str:
+    """What to say of a file that cannot be opened."""
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (
+        f"{path} is cut short or not an ONNX model that runs here ({first_line[:300]}); expected "
+        "one written by: dpk export model.keras model.onnx"
+    )
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingDependencyError(
+            f"the engine onnxruntime is not installed; install it with: {INSTALL}"
+        ) from None
+    return onnxruntime
+
+
+def _check_precision(engine: str, found: str, known: tuple[str, ...]) -> None:
+    if found not in known:
+        raise ValidationError(
+            f"precision: the engine {engine} has {', '.join(known)}; found {found!r}"
+        )

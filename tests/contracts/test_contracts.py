@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import numpy as np
 import pytest
 
 from dpk_core.errors import PluginError
 from dpk_core.interfaces import Augmenter, Dataset, Sample
+from dpk_core.services.model_settings import read_settings
 from dpk_core.services.plugins import registry
 from dpk_core.testing import (
     ContractError,
@@ -125,3 +129,15 @@ class _Middle:
 def test_check_peak_detector_notices_a_wrong_peak():
     with pytest.raises(ContractError, match="clean peak"):
         check_peak_detector(_Middle)
+
+
+@pytest.mark.parametrize("name", _names("models"))
+def test_every_models_listing_says_what_its_class_takes(name):
+    spec = registry().get("models", name)
+    parameters = list(inspect.signature(spec.load()).parameters.values())[1:]
+    settings = read_settings(spec)
+    assert {s.name for s in settings} == {p.name for p in parameters}
+    assert {s.name: ast.literal_eval(s.default) for s in settings} == {
+        p.name: p.default for p in parameters
+    }
+    assert all(s.description for s in settings), [s.name for s in settings if not s.description]

@@ -27,7 +27,7 @@ LOAD = """
     import numpy as np
     from dpk_core.services.engines import load_model
     from dpk_core.testing import dot_annotations
-    model = load_model("tiny.keras")
+    model = load_model("tiny.keras", engine="keras")
     print(type(model).__name__, model.filters, model.predict(dot_annotations(2).images).shape)
 """
 

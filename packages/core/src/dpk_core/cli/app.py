@@ -15,6 +15,7 @@ from dpk_core.specs import CommandSpec
 
 COMMANDS = (
     "sample",
+    "models",
     "train",
     "evaluate",
     "predict",
@@ -131,4 +132,4 @@ def _load(spec: CommandSpec) -> Any:
 
 for _name in COMMANDS:
     _module = importlib.import_module(f"dpk_core.cli.{_name}")
-    app.command(_name)(_module.command)
+    app.command(_name, cls=getattr(_module, "COMMAND_CLASS", None))(_module.command)

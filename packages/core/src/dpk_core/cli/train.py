@@ -12,6 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from dpk_core.cli.console import INTERRUPTED, note, say
+from dpk_core.cli.models import TrainCommand
+
+COMMAND_CLASS = TrainCommand
 
 
 class Schedule(str, Enum):

@@ -21,7 +21,10 @@ from dpk_core.testing import (
     dot_annotations,
 )
 
-SMALL = {"StackedDenseNet": {"growth_rate": 4}}
+SMALL = {
+    "DeepLabCut": {"backbone": "mobilenetv2", "alpha": 0.35},
+    "StackedDenseNet": {"growth_rate": 4},
+}
 """Hyperparameters that make a model small enough for a test."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "DeepLabCut": "dpk_models.deeplabcut",
     "Maxima2D": "dpk_models.peaks",
     "PoseModel": "dpk_models.base",
     "StackedDenseNet": "dpk_models.stacked_densenet",

@@ -24,4 +24,5 @@ def crop(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     bottom, right = maps.shape[1] - shape[0], maps.shape[2] - shape[1]
     if not bottom and not right:
         return maps
-    return layers.Cropping2D(((0, bottom), (0, right)))(maps)
+    # Not in the lower precision of other layers, if there is one.
+    return layers.Cropping2D(((0, bottom), (0, right)), dtype=maps.dtype)(maps)

@@ -13,7 +13,12 @@ def dpk_models() -> list[ModelSpec]:
             "StackedDenseNet",
             "stacked fully convolutional DenseNets; fast and accurate (Graving et al. 2019)",
             "dpk_models.stacked_densenet:StackedDenseNet",
-        )
+        ),
+        ModelSpec(
+            "DeepLabCut",
+            "image classifier as encoder, pretrained or not (Mathis et al. 2018)",
+            "dpk_models.deeplabcut:DeepLabCut",
+        ),
     ]
 
 

@@ -6,7 +6,7 @@ DeepPoseKit 0.3.9, so that the numbers of parameters agree with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 
 import attrs
 import keras
@@ -15,13 +15,19 @@ from keras import layers
 
 from dpk_core.errors import ValidationError
 from dpk_core.task import Task
+from dpk_models.backbones import Backbone, as_weights
 from dpk_models.base import PoseModel, pose_model
-from dpk_models.layers import DepthToSpace, SpaceToDepth
+from dpk_models.densenet_blocks import Wiring, concatenate, normalize_maps
+from dpk_models.framing import crop, pad
+from dpk_models.seeding import seeds_from
 
 Tensor = keras.KerasTensor
 
 MAX_PADDING = 1.2
 """Automatic padding may enlarge the image's area by this factor to gain another halving."""
+
+_FRONT_ENDS = {2: "conv2_block6_concat", 3: "conv3_block12_concat", 4: "conv4_block24_concat"}
+"""Layers of DenseNet-121 that end a dense block, by `downsample_factor`."""
 
 
 @pose_model
@@ -33,8 +39,15 @@ class StackedDenseNet(PoseModel):
     source
         A `TrainingGenerator` to train from, or only a `Task`. Its ``downsample_factor`` must be
         2 or more.
-    n_stacks, n_transitions, growth_rate, bottleneck_factor, compression_factor
+    n_stacks, n_transitions, growth_rate, bottleneck_factor, compression_factor, separable
         See `build_network`.
+    backbone
+        None: the front end of the paper, which learns from these images alone. "densenet121":
+        the first blocks of DenseNet-121, to start from weights learned on ImageNet.
+    weights
+        What the backbone starts from: None (random), "imagenet" (downloaded once), or the path of
+        a file with weights of DenseNet-121 (see `dpk_models.backbones.Backbone.load_weights`).
+        A saved model carries its own weights and needs neither.
 
     Examples
     --------
@@ -50,8 +63,16 @@ class StackedDenseNet(PoseModel):
     growth_rate: int = 48
     bottleneck_factor: float = 1.0
     compression_factor: float = 0.5
+    separable: bool = False
+    backbone: str | None = None
+    weights: str | os.PathLike[str] | None = attrs.field(default=None, converter=as_weights)
 
     def build(self, task: Task) -> keras.Model:
+        if self.weights is not None and self.backbone is None:
+            raise ValidationError(
+                f"weights: expected None, as only a backbone has pretrained weights, found "
+                f'{self.weights!r}; give backbone="densenet121" with it'
+            )
         return build_network(
             task,
             n_stacks=self.n_stacks,
@@ -59,7 +80,13 @@ class StackedDenseNet(PoseModel):
             growth_rate=self.growth_rate,
             bottleneck_factor=self.bottleneck_factor,
             compression_factor=self.compression_factor,
+            separable=self.separable,
+            backbone=self.backbone,
         )
+
+    def load_pretrained(self) -> None:
+        if self.backbone is not None:
+            _backbone(self.backbone, self.task).load_weights(self.network, self.weights)
 
 
 def build_network(
@@ -70,6 +97,8 @@ def build_network(
     compression_factor: float = 0.5,
     n_stacks: int = 1,
     n_transitions: int = -1,
+    separable: bool = False,
+    backbone: str | None = None,
     seed: int | None = None,
 ) -> keras.Model:
     """The network: one image to one set of maps a stack, and one set before the first.
@@ -89,6 +118,12 @@ def build_network(
     n_transitions
         How many times the image is halved, from the image to the innermost maps. -1: as often as
         both sides can be halved (see `count_transitions`); -2: once less, and so on.
+    separable
+        Make the 3x3 convolutions of the dense blocks depthwise-separable: far fewer parameters
+        and less memory, slightly less accurate (Graving et al. 2019, Appendix 9).
+    backbone
+        "densenet121" takes the place of the front end, up to the features at the output stride:
+        its first, second or third dense block for a `downsample_factor` of 2, 3 or 4.
     seed
         Makes the initial weights reproducible; leaves Keras' global seed alone.
 
@@ -105,26 +140,30 @@ def build_network(
     ValidationError
         When a hyperparameter is out of range or the image too small for the output stride.
     """
-    _check_hyperparameters(growth_rate, bottleneck_factor, compression_factor, n_stacks)
+    _check_hyperparameters(growth_rate, bottleneck_factor, compression_factor, n_stacks, separable)
     n_transitions = count_transitions(task, n_transitions)
-    wiring = _Wiring(growth_rate, bottleneck_factor, compression_factor, _seeds(seed))
+    encoder = None if backbone is None else _backbone(backbone, task)
+    wiring = Wiring(growth_rate, bottleneck_factor, compression_factor, seeds_from(seed), separable)
     n_levels = n_transitions - task.downsample_factor
 
     images = keras.Input(task.image_shape, dtype="uint8", name="images")
-    x = layers.Rescaling(2.0 / 255.0, -1.0, name="normalize")(images)
-    x = _pad(x, 2**n_transitions)
-    front = wiring.front_end(x, task.downsample_factor)
+    if encoder is None:
+        x = layers.Rescaling(2.0 / 255.0, -1.0, name="normalize")(images)
+        front = wiring.front_end(pad(x, 2**n_transitions), task.downsample_factor)
+    else:
+        x = pad(encoder.normalize(images), 2**n_transitions)
+        front = wiring.pretrained_front_end(x, encoder)
     maps = wiring.output(front, task.n_output_channels, 0)
     outputs = [maps]
     # Every stack sees what the front end found and what the output before it made of that.
-    front = _concatenate([front, _normalize(maps, "front_maps")])
+    front = concatenate([front, normalize_maps(maps, "front_maps")])
     x = front
     for stack in range(1, n_stacks + 1):
         x = wiring.encoder_decoder(x, n_levels, task.downsample_factor, f"stack{stack}")
-        x = _concatenate([x, front, _normalize(maps, f"stack{stack}_maps")])
+        x = concatenate([x, front, normalize_maps(maps, f"stack{stack}_maps")])
         maps = wiring.output(x, task.n_output_channels, stack)
         outputs.append(maps)
-    outputs = [_crop(maps, task.output_shape) for maps in outputs]
+    outputs = [crop(maps, task.output_shape) for maps in outputs]
     return keras.Model(images, outputs, name="StackedDenseNet")
 
 
@@ -178,6 +217,19 @@ def count_transitions(task: Task, n_transitions: int = -1) -> int:
     return chosen
 
 
+def _backbone(name: str, task: Task) -> Backbone:
+    if name != "densenet121":
+        raise ValidationError(
+            f'backbone: expected None or "densenet121", found {name!r}; DeepLabCut has others'
+        )
+    if task.downsample_factor not in _FRONT_ENDS:
+        raise ValidationError(
+            f"StackedDenseNet: expected downsample_factor 2, 3 or 4 with a backbone, found "
+            f"{task.downsample_factor}; give the TrainingGenerator another one, or backbone=None"
+        )
+    return Backbone(name, end=_FRONT_ENDS[task.downsample_factor])
+
+
 def _count_halvings(side: int) -> int:
     n = 0
     while side % 2 == 0 and side > 2:
@@ -196,127 +248,12 @@ def _count_halvings_with_padding(height: int, width: int, least: int) -> int:
     return best
 
 
-@attrs.frozen
-class _Wiring:
-    """How the blocks are connected; every method takes and gives tensors."""
-
-    growth_rate: int
-    bottleneck_factor: float
-    compression_factor: float
-    seeds: Iterator[int | None]
-
-    def front_end(self, x: Tensor, n_halvings: int) -> Tensor:
-        """Images to features at the output stride, from every scale on the way."""
-        x = _concatenate(
-            [
-                SpaceToDepth(2, name="front_space_to_depth")(x),
-                self._convolve(x, self.growth_rate, 7, "front_conv7x7", strides=2),
-            ]
-        )
-        scales = []
-        for level in range(1, n_halvings):
-            x = self._dense_block(x, level, f"front{level}")
-            to_output = 2 ** (n_halvings - level)
-            scales.append(self._transition_down(x, f"front{level}_out", pool_size=to_output))
-            x = self._transition_down(x, f"front{level}_down")
-        scales.append(self._dense_block(x, n_halvings, f"front{n_halvings}"))
-        return _concatenate(
-            [self._compress(s, f"front{i}_skip") for i, s in enumerate(scales, start=1)]
-        )
-
-    def encoder_decoder(self, x: Tensor, n_levels: int, width: int, name: str) -> Tensor:
-        """Halves `n_levels` times and doubles as often, with skip connections on every level."""
-        skips = [x]
-        x = self._transition_down(x, f"{name}_down0")
-        for level in range(1, n_levels):
-            x = self._dense_block(x, level + width, f"{name}_down{level}")
-            skips.append(x)
-            x = self._transition_down(x, f"{name}_down{level}")
-        skips.append(x)
-        skips = [self._compress(s, f"{name}_skip{i}") for i, s in enumerate(skips)]
-        x = self._dense_block(x, width, f"{name}_encoded")
-        for level in reversed(range(n_levels)):
-            x = _concatenate([x, skips[level + 1]])
-            x = self._dense_block(x, level + width, f"{name}_up{level}")
-            x = self._transition_up(x, f"{name}_up{level}")
-        x = _concatenate([x, skips[0]])
-        return self._dense_block(x, width, f"{name}_decoded")
-
-    def output(self, x: Tensor, n_channels: int, stack: int) -> Tensor:
-        return layers.Conv2D(
-            n_channels,
-            1,
-            kernel_initializer=keras.initializers.GlorotUniform(seed=next(self.seeds)),
-            name=f"output_{stack}",
-        )(x)
-
-    def _dense_block(self, x: Tensor, width: int, name: str) -> Tensor:
-        """Adds `width` (1 to 3) times the growth rate in channels to those of x."""
-        filters = self.growth_rate * min(max(width, 1), 3)
-        bottleneck = max(1, round(filters * self.bottleneck_factor))
-        added = self._convolve(x, bottleneck, 1, f"{name}_conv1x1")
-        added = self._convolve(added, filters, 3, f"{name}_conv3x3")
-        return _concatenate([x, added])
-
-    def _compress(self, x: Tensor, name: str) -> Tensor:
-        return self._convolve(x, self._compressed(x), 1, name)
-
-    def _transition_down(self, x: Tensor, name: str, pool_size: int = 2) -> Tensor:
-        pooled = layers.MaxPooling2D(pool_size, name=f"{name}_pool")(x)
-        return self._convolve(pooled, self._compressed(x), 1, f"{name}_transition")
-
-    def _transition_up(self, x: Tensor, name: str) -> Tensor:
-        # The nearest number of channels that 2x2 pixels can be made of; a tie goes down.
-        filters = max(4, (self._compressed(x) + 1) // 4 * 4)
-        x = self._convolve(x, filters, 1, f"{name}_transition")
-        return DepthToSpace(2, name=f"{name}_depth_to_space")(x)
-
-    def _compressed(self, x: Tensor) -> int:
-        return max(1, round(x.shape[-1] * self.compression_factor))
-
-    def _convolve(self, x: Tensor, filters: int, size: int, name: str, strides: int = 1) -> Tensor:
-        return layers.Conv2D(
-            filters,
-            size,
-            strides=strides,
-            padding="same",
-            activation="selu",
-            kernel_initializer=keras.initializers.LecunNormal(seed=next(self.seeds)),
-            name=name,
-        )(x)
-
-
-def _concatenate(tensors: list[Tensor]) -> Tensor:
-    return layers.Concatenate()(tensors) if len(tensors) > 1 else tensors[0]
-
-
-def _normalize(maps: Tensor, name: str) -> Tensor:
-    return layers.BatchNormalization(name=f"{name}_normalize")(maps)
-
-
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
-    if not bottom and not right:
-        return x
-    return layers.ZeroPadding2D(((0, bottom), (0, right)), name="pad")(x)
-
-
-def _crop(maps: Tensor, shape: tuple[int, int]) -> Tensor:
-    bottom, right = maps.shape[1] - shape[0], maps.shape[2] - shape[1]
-    if not bottom and not right:
-        return maps
-    return layers.Cropping2D(((0, bottom), (0, right)))(maps)
-
-
-def _seeds(seed: int | None) -> Iterator[int | None]:
-    """A fresh seed for every layer, all of them following from one."""
-    rng = None if seed is None else np.random.default_rng(seed)
-    while True:
-        yield None if rng is None else int(rng.integers(2**31))
-
-
 def _check_hyperparameters(
-    growth_rate: int, bottleneck_factor: float, compression_factor: float, n_stacks: int
+    growth_rate: int,
+    bottleneck_factor: float,
+    compression_factor: float,
+    n_stacks: int,
+    separable: bool,
 ) -> None:
     for name, value in (("growth_rate", growth_rate), ("n_stacks", n_stacks)):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -328,3 +265,5 @@ def _check_hyperparameters(
     ):
         if not np.isfinite(value) or value <= 0:
             raise ValidationError(f"{name}: expected a number above 0, found {value!r}")
+    if not isinstance(separable, (bool, np.bool_)):
+        raise ValidationError(f"separable: expected True or False, found {separable!r}")

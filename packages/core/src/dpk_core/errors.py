@@ -53,9 +53,21 @@ class OutputError(DpkError, OSError):
         return str(self.args[0]) if self.args else ""
 
 
+class TrainingError(DpkError):
+    """A training that came to nothing: nothing was learned that could be kept."""
+
+
+class DeviceMemoryError(DpkError, MemoryError):
+    """A GPU, or whatever computes, has too little memory for a batch."""
+
+
 class PluginError(DpkError):
     """A plugin is missing, broken, or shares its name with another."""
 
 
 class MissingDependencyError(DpkError, ImportError):
     """An optional dependency is needed for this and is not installed."""
+
+
+class DpkWarning(UserWarning):
+    """Something went on, but not as well as it could; the message says what to do about it."""

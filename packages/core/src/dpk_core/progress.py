@@ -13,11 +13,12 @@ class TrainProgress:
 
     ``loss`` is that of the running epoch so far; ``validation_loss`` and
     ``validation_error_px`` (mean, in pixels of the original images) are those of the last
-    finished epoch, NaN before the first one or without validation images.
+    finished epoch, NaN before the first one or without validation images. ``epochs`` is None when
+    a time limit alone ends the training.
     """
 
     epoch: int
-    epochs: int
+    epochs: int | None
     step: int
     steps: int
     loss: float

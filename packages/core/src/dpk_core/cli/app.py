@@ -20,6 +20,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "export",
+    "bench",
     "render",
     "demo",
     "plugins",

@@ -57,6 +57,21 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def image_shape(text: str) -> tuple[int, int, int]:
+    """``HxWxC`` or ``HxW`` (one channel) as numbers; `typer.BadParameter` otherwise.
+
+    Examples
+    --------
+    >>> image_shape("192x256x3"), image_shape("192x256")
+    ((192, 256, 3), (192, 256, 1))
+    """
+    parts = text.lower().split("x")
+    if len(parts) not in (2, 3) or not all(part.strip().isdecimal() for part in parts):
+        raise typer.BadParameter(f"expected height x width x channels, as 192x192x1, not {text!r}")
+    height, width, channels = (int(part) for part in [*parts, "1"][:3])
+    return height, width, channels
+
+
 def given(**options: Any) -> dict[str, Any]:
     """The options that were given: those that are not None."""
     return {name: value for name, value in options.items() if value is not None}

@@ -132,14 +132,16 @@ class _Seldom:
 
 def _fraction(event: TrainProgress) -> float:
     """How much is done at least: training may end earlier when it no longer improves."""
-    steps = (event.epoch - 1 + event.step / max(1, event.steps)) / max(1, event.epochs)
+    done = event.epoch - 1 + event.step / max(1, event.steps)
+    steps = 0.0 if event.epochs is None else done / max(1, event.epochs)
     if event.time_limit_s is None:
         return min(1.0, steps)
     return min(1.0, max(steps, event.elapsed_s / event.time_limit_s))
 
 
 def _words(event: TrainProgress) -> str:
-    text = f"epoch {event.epoch}/{event.epochs}, loss {event.loss:.4g}"
+    of = "" if event.epochs is None else f"/{event.epochs}"
+    text = f"epoch {event.epoch}{of}, loss {event.loss:.4g}"
     if not math.isnan(event.validation_error_px):
         text += f", validation error {event.validation_error_px:.2f} px"
     if event.best_epoch:

@@ -133,6 +133,15 @@ def open_model(
     return load(path, precision=plan.precision), plan
 
 
+def exported_file(path: str | PathLike[str]) -> Path | None:
+    """The ONNX form of a model: the file itself, or a conversion that was made before."""
+    path = Path(path)
+    if _suffix(path) == ".onnx":
+        return path
+    conversion = Conversion(file_hash(path), ".onnx")
+    return conversion.path if conversion.path.is_file() else None
+
+
 def _best(path: Path, precision: str, engines: list[EngineSpec]) -> EngineSpec:
     problems = {e.name: _problem(e, path, precision, engines) for e in engines}
     able = [e for e in engines if problems[e.name] is None and not _failed_before(e, path)]

@@ -11,6 +11,10 @@ import numpy as np
 from dpk_core.errors import MissingDependencyError, ModelFileError, ValidationError
 from dpk_core.services.devices import has_gpu
 
+CPU_PIECE, GPU_PIECE = 4, 128
+"""Images that ONNX Runtime gets at once. On a CPU a few stay in the caches: at 192x192 and on two
+cores, pieces of 4 were a tenth faster than 32, and need a tenth of the memory."""
+
 INSTALL = "python -m pip install 'dpk-core[onnx]'"
 INSTALL_OPENVINO = "python -m pip install 'dpk-core[openvino]'"
 
@@ -50,6 +54,7 @@ class OnnxRuntimeSession:
             raise ModelFileError(damaged(path, error)) from None
         self._input = self._session.get_inputs()[0].name
         device = "GPU" if "CUDAExecutionProvider" in self._session.get_providers() else "CPU"
+        self._piece = GPU_PIECE if device == "GPU" else CPU_PIECE
         self.description = f"onnxruntime {runtime.__version__}, {device}"
 
     @property
@@ -57,7 +62,12 @@ class OnnxRuntimeSession:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return self._session.run(None, {self._input: images})[0]
+        n = len(images)
+        pieces = [
+            self._session.run(None, {self._input: images[i : i + self._piece]})[0]
+            for i in range(0, n, self._piece)
+        ]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 class OpenVinoSession:

@@ -14,7 +14,7 @@ from dpk_core.errors import ValidationError
 from dpk_core.skeleton import Skeleton
 from dpk_core.task import Task
 from dpk_models.layers import DepthToSpace, SpaceToDepth
-from dpk_models.stacked_densenet import build_network, count_transitions
+from dpk_models.stacked_densenet import StackedDenseNet, build_network, count_transitions
 
 CHAIN_LENGTHS = (8, 4, 4, 4, 4, 4, 4)
 
@@ -142,6 +142,119 @@ def test_comes_back_from_a_file(tmp_path):
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), rtol=1e-5, atol=1e-5
         )
+
+
+def test_any_number_of_stacks_and_transitions():
+    task = small_task(64, 64)
+    for n_stacks, n_transitions in ((3, 3), (1, 5), (4, 4)):
+        network = build_network(task, growth_rate=4, n_stacks=n_stacks, n_transitions=n_transitions)
+        assert [tuple(s) for s in network.output_shape] == [(None, 16, 16, 8)] * (n_stacks + 1)
+        up = [layer for layer in network.layers if isinstance(layer, DepthToSpace)]
+        assert len(up) == n_stacks * (n_transitions - 2)
+
+
+# -- depthwise-separable convolutions -----------------------------------------------------------
+
+
+def test_separable_convolutions_replace_every_3x3():
+    """k*k*a*b + b numbers become k*k*a + a*b + b, and nothing else changes."""
+    task = Task((192, 192, 1), fly_like_skeleton(), use_graph=False)
+    full, separable = build_network(task), build_network(task, separable=True)
+    saved = 0
+    for layer in full.layers:
+        if isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (3, 3):
+            a, b = layer.kernel.shape[2:]
+            saved += 9 * a * b - (9 * a + a * b)
+            assert isinstance(separable.get_layer(layer.name), keras.layers.SeparableConv2D)
+    assert separable.count_params() == full.count_params() - saved
+    assert separable.count_params() < 0.6 * full.count_params()
+
+
+def test_separable_convolutions_start_at_the_right_size():
+    """SELU keeps mean 0 and variance 1 only if the weights have the variance of LeCun's rule."""
+    network = build_network(small_task(64, 64), separable=True, seed=0)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.SeparableConv2D):
+            depthwise, pointwise, _ = (keras.ops.convert_to_numpy(w) for w in layer.weights)
+            assert depthwise.std() == pytest.approx(1 / 3, rel=0.2)
+            assert pointwise.std() == pytest.approx(1 / np.sqrt(pointwise.shape[2]), rel=0.2)
+
+
+# -- a pretrained front end ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("downsample_factor", "features"), [(2, 256), (3, 512), (4, 1024)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_densenet121_as_front_end(downsample_factor, features, channels):
+    task = small_task(45, 50, channels, downsample_factor=downsample_factor)
+    network = build_network(task, growth_rate=4, backbone="densenet121")
+    expected = (None, *task.output_shape, task.n_output_channels)
+    assert [tuple(s) for s in network.output_shape] == [expected] * 2
+    assert network.get_layer("backbone").output_shape[-1] == features
+    assert network.get_layer("front_skip").filters == features // 2
+    assert network(np.zeros((1, 45, 50, channels), np.uint8))[1].shape == (1, *expected[1:])
+
+
+def test_pretrained_weights_arrive_in_the_front_end(tmp_path):
+    source = keras.applications.DenseNet121(weights=None, include_top=False)
+    rng = np.random.default_rng(0)
+    source.set_weights([rng.uniform(0.5, 1, w.shape) for w in source.weights])
+    source.save_weights(tmp_path / "densenet.weights.h5")
+    path = tmp_path / "densenet.weights.h5"
+    model = StackedDenseNet(
+        small_task(32, 32), 1, growth_rate=4, backbone="densenet121", weights=path
+    )
+    assert model.hyperparameters["weights"] == str(path)
+    front = model.network.get_layer("backbone")
+    assert len(front.weights) == 6 * 10 + 5  # 6 times two normalizations and convolutions; the stem
+    for layer in front.layers:
+        for a, b in zip(layer.get_weights(), source_weights(source, layer.name), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def source_weights(source, name):
+    known = {layer.name for layer in source.layers}
+    return source.get_layer(name).get_weights() if name in known else []
+
+
+def test_a_seed_repeats_also_a_front_end_of_densenet121():
+    task = small_task(32, 32)
+    options = {"growth_rate": 4, "backbone": "densenet121", "separable": True}
+    first, again = (build_network(task, seed=1, **options) for _ in range(2))
+    for a, b in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_outputs_are_float32_in_mixed_precision():
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        network = build_network(small_task(45, 50), growth_rate=4)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert network.get_layer("front_conv7x7").compute_dtype == "bfloat16"
+    assert [output.dtype for output in network.outputs] == ["float32"] * 2
+    maps = network(np.zeros((1, 45, 50, 1), np.uint8))[-1]
+    assert np.isfinite(keras.ops.convert_to_numpy(maps)).all()
+
+
+@pytest.mark.parametrize(
+    ("task_options", "hyperparameters", "message"),
+    [
+        ({}, {"backbone": "resnet50"}, "expected None or \"densenet121\", found 'resnet50'"),
+        (
+            {"downsample_factor": 5},
+            {"backbone": "densenet121"},
+            "downsample_factor 2, 3 or 4 with a backbone, found 5",
+        ),
+        ({}, {"weights": "imagenet"}, "only a backbone has pretrained weights"),
+        ({}, {"weights": 3, "backbone": "densenet121"}, "path of a file, found 3"),
+        ({}, {"separable": "no"}, "expected True or False, found 'no'"),
+    ],
+)
+def test_refuses_options_that_do_not_fit(task_options, hyperparameters, message):
+    with pytest.raises(ValidationError, match=message):
+        StackedDenseNet(small_task(128, 128, **task_options), growth_rate=4, **hyperparameters)
 
 
 # -- how often it halves ------------------------------------------------------------------------

@@ -7,8 +7,6 @@ Sources: Mathis et al. 2018, Nature Neuroscience 21:1281; Insafutdinov et al. 20
 
 from __future__ import annotations
 
-import os
-
 import attrs
 import keras
 from keras import layers
@@ -54,7 +52,7 @@ class DeepLabCut(PoseModel):
 
     backbone: str = "resnet50"
     alpha: float = 1.0
-    weights: str | os.PathLike[str] | None = attrs.field(default=None, converter=as_weights)
+    weights: str | None = attrs.field(default=None, converter=as_weights)
 
     def build(self, task: Task) -> keras.Model:
         self._encoder.check_weights(self.weights)

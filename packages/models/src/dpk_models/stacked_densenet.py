@@ -6,8 +6,6 @@ DeepPoseKit 0.3.9, so that the numbers of parameters agree with it.
 
 from __future__ import annotations
 
-import os
-
 import attrs
 import keras
 import numpy as np
@@ -39,11 +37,24 @@ class StackedDenseNet(PoseModel):
     source
         A `TrainingGenerator` to train from, or only a `Task`. Its ``downsample_factor`` must be
         2 or more.
-    n_stacks, n_transitions, growth_rate, bottleneck_factor, compression_factor, separable
-        See `build_network`.
+    n_stacks
+        Encoder-decoders in a row, each with its own output (intermediate supervision).
+    n_transitions
+        How many times the image is halved, from the image to the innermost maps. -1: as often as
+        both sides can be halved (see `count_transitions`); -2: once less, and so on.
+    growth_rate
+        Channels that a dense block adds (two or three times as many deeper down).
+    bottleneck_factor
+        Channels of a block's 1x1 convolution, relative to those it adds.
+    compression_factor
+        Part of the channels that a transition or a skip connection keeps.
+    separable
+        Depthwise-separable 3x3 convolutions in the dense blocks: far fewer parameters and less
+        memory, slightly less accurate (Graving et al. 2019, Appendix 9).
     backbone
-        None: the front end of the paper, which learns from these images alone. "densenet121":
-        the first blocks of DenseNet-121, to start from weights learned on ImageNet.
+        None: the front end of the paper. "densenet121": in its place, the first, second or third
+        dense block of DenseNet-121 and what is before (at a ``downsample_factor`` of 2, 3 or 4),
+        to start from weights learned on ImageNet.
     weights
         What the backbone starts from: None (random), "imagenet" (downloaded once), or the path of
         a file with weights of DenseNet-121 (see `dpk_models.backbones.Backbone.load_weights`).
@@ -65,7 +76,7 @@ class StackedDenseNet(PoseModel):
     compression_factor: float = 0.5
     separable: bool = False
     backbone: str | None = None
-    weights: str | os.PathLike[str] | None = attrs.field(default=None, converter=as_weights)
+    weights: str | None = attrs.field(default=None, converter=as_weights)
 
     def build(self, task: Task) -> keras.Model:
         if self.weights is not None and self.backbone is None:
@@ -107,23 +118,8 @@ def build_network(
     ----------
     task
         Fixes image shape, output stride and channels. Its `downsample_factor` must be 2 or more.
-    growth_rate
-        Channels that a dense block adds (two or three times as many deeper down).
-    bottleneck_factor
-        Channels of a block's 1x1 convolution, relative to those it adds.
-    compression_factor
-        Part of the channels that a transition or a skip connection keeps.
-    n_stacks
-        Encoder-decoders in a row, each with its own output (intermediate supervision).
-    n_transitions
-        How many times the image is halved, from the image to the innermost maps. -1: as often as
-        both sides can be halved (see `count_transitions`); -2: once less, and so on.
-    separable
-        Make the 3x3 convolutions of the dense blocks depthwise-separable: far fewer parameters
-        and less memory, slightly less accurate (Graving et al. 2019, Appendix 9).
-    backbone
-        "densenet121" takes the place of the front end, up to the features at the output stride:
-        its first, second or third dense block for a `downsample_factor` of 2, 3 or 4.
+    growth_rate, bottleneck_factor, compression_factor, n_stacks, n_transitions, separable, backbone
+        See `StackedDenseNet`.
     seed
         Makes the initial weights reproducible; leaves Keras' global seed alone.
 

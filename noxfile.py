@@ -13,6 +13,14 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests"]
 
 PACKAGES = ("core", "models", "trackers", "annotator", "io-formats")
+BACKENDS = ("tensorflow", "jax", "torch")
+BACKEND_TESTS = (
+    "tests/backends",
+    "tests/models/test_maps.py",
+    "tests/models/test_peaks.py",
+    "tests/models/test_prediction.py",
+    "tests/models/test_saving.py",
+)
 TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "pandas", "psutil", "hatchling", "uv")
 
 
@@ -31,6 +39,19 @@ def tests(session: nox.Session) -> None:
     """Install everything and run all tests; arguments after -- go to pytest."""
     _install_all(session, *TEST_TOOLS)
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2", "-q"]))
+
+
+@nox.session(venv_backend="virtualenv")
+def backends(session: nox.Session) -> None:
+    """The model tests on each of Keras' backends, on the CPU; arguments after -- name some only."""
+    _install_all(session, *TEST_TOOLS, "jax")
+    # By itself: pip takes a build for the CPU where there is one, others bring gigabytes of CUDA.
+    session.install("torch==2.13.0")
+    for backend in session.posargs or BACKENDS:
+        session.run(
+            "python", "-m", "pytest", "-n", "2", "-q", *BACKEND_TESTS,
+            env={"KERAS_BACKEND": backend},
+        )  # fmt: skip
 
 
 @nox.session

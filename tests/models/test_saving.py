@@ -69,7 +69,7 @@ def test_everything_comes_back(saved, images):
     assert loaded.task == model.task
     assert loaded.record == model.record
     assert np.array_equal(loaded.predict(images), model.predict(images))
-    assert type(load_through_engine(path)) is StackedDenseNet
+    assert type(load_through_engine(path, engine="keras")) is StackedDenseNet
 
 
 IN_A_NEW_PROCESS = """

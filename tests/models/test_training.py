@@ -20,11 +20,13 @@ from dpk_core.errors import FileFormatError, FileMissingError, OutputExistsError
 from dpk_core.testing import dot_annotations
 from dpk_models import StackedDenseNet
 from dpk_models.run_folder import LOG_COLUMNS
-from dpk_models.training import MapTrainer
+from dpk_models.trainer import MapTrainer
 
 
 def test_it_learns(make_model):
-    record = make_model(validation_split=0.2).fit(batch_size=4, epochs=8, learning_rate=5e-3)
+    record = make_model(validation_split=0.2).fit(
+        batch_size=4, epochs=8, learning_rate=5e-3, schedule="plateau"
+    )
     losses = [epoch["loss"] for epoch in record.history]
     assert losses[-1] < 0.8 * losses[0]
     assert record.stopped == "finished"
@@ -90,15 +92,29 @@ def test_a_seed_fixes_everything(make_model, same_weights):
 # -- the run folder ------------------------------------------------------------------------------
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(make_model, same_weights, tmp_path):
-    options = {"batch_size": 4, "checkpoint_every": 0, "learning_rate": 5e-3}
+class StopAfter(keras.callbacks.Callback):
+    """Ends a training after so many epochs, as Ctrl-C would."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch + 1 == self.epochs
+
+
+@pytest.mark.parametrize(
+    "recipe", [{"schedule": "cosine"}, {"schedule": "plateau"}, {"ema": 0.8}], ids=str
+)
+def test_a_resumed_run_equals_an_uninterrupted_one(make_model, same_weights, tmp_path, recipe):
+    options = {"batch_size": 4, "checkpoint_every": 0, "learning_rate": 5e-3, "epochs": 6, **recipe}
     whole = make_model(augmenter="default", validation_split=0.2)
-    expected = whole.fit(epochs=6, run_dir=tmp_path / "whole", **options)
+    expected = whole.fit(run_dir=tmp_path / "whole", **options)
     make_model(augmenter="default", validation_split=0.2).fit(
-        epochs=3, run_dir=tmp_path / "parts", **options
+        run_dir=tmp_path / "parts", callbacks=[StopAfter(3)], **options
     )
     resumed = make_model(augmenter="default", validation_split=0.2)
-    record = resumed.fit(epochs=6, run_dir=tmp_path / "parts", resume=True, **options)
+    record = resumed.fit(run_dir=tmp_path / "parts", resume=True, **options)
     assert same_weights(resumed, whole)
     assert len(record.history) == 6
     timing = {"seconds", "wait_share"}
@@ -216,18 +232,11 @@ def test_fewer_images_than_a_batch(make_model, n):
     assert math.isfinite(record.best_loss)
 
 
-def test_a_training_that_diverges_says_so_and_keeps_finite_weights(make_model):
-    model = make_model()
-    record = model.fit(batch_size=4, epochs=20, learning_rate=1e18)
-    assert record.stopped == "diverged"
-    assert all(np.isfinite(w).all() for w in model.network.get_weights())
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"batch_size": 0}, "batch_size: expected a whole number above 0, found 0"),
-        ({"epochs": 1.5}, "epochs: expected a whole number"),
+        ({"epochs": 1.5}, "epochs: expected a whole number above 0"),
         ({"n_workers": 0}, "n_workers"),
         ({"time_limit": -1}, "time_limit: expected seconds above 0"),
         ({"resume": True}, "resume: expected run_dir"),

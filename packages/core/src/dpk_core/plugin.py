@@ -13,7 +13,12 @@ def dpk_augmenters() -> list[AugmenterSpec]:
             "default",
             "flips, rotation, scale, shift, noise, dropout, blur, contrast (Graving et al. 2019)",
             "dpk_core.services.augment:default_augmenter",
-        )
+        ),
+        AugmenterSpec(
+            "strong",
+            "the same with larger amounts, for images that differ more than the labelled ones",
+            "dpk_core.services.augment:strong_augmenter",
+        ),
     ]
 
 

@@ -31,17 +31,23 @@ class Task:
     downsample_factor
         Confidence maps are 2**downsample_factor times smaller than the images.
     use_graph
-        Also learn the posture graph (Graving et al. 2019). Without edges it changes nothing.
+        Also learn the posture graph (Graving et al. 2019). Default: where the skeleton has edges;
+        the attribute is True or False.
     sigma
         Standard deviation of a confidence peak in pixels of the images that the network sees.
     scale
         Size of those images relative to the original ones: 0.5 halves both sides.
+
+    Raises
+    ------
+    ValidationError
+        Also when a graph is asked for and the skeleton has no edges.
     """
 
     image_shape: tuple[int, int, int] = attrs.field(converter=_shape)
     skeleton: Skeleton
     downsample_factor: int = 2
-    use_graph: bool = True
+    use_graph: bool | None = None
     sigma: float = 5.0
     scale: float = 1.0
 
@@ -55,6 +61,14 @@ class Task:
             )
         check_positive("sigma", self.sigma)
         check_positive("scale", self.scale)
+        has_edges = bool(self.skeleton.edges)
+        if self.use_graph and not has_edges:
+            raise ValidationError(
+                "use_graph: a posture graph needs a skeleton with edges, and this one has none; "
+                "name parents in the skeleton, or leave use_graph (--graph) out"
+            )
+        if self.use_graph is None:
+            object.__setattr__(self, "use_graph", has_edges)
 
     @property
     def n_keypoints(self) -> int:
@@ -98,4 +112,6 @@ class Task:
                 f"missing {sorted(missing)}"
             )
         skeleton = Skeleton.from_rows([tuple(row) for row in config["skeleton"]])
+        if not skeleton.edges:  # files written before it was refused may ask for a graph
+            config = {**config, "use_graph": False}
         return cls(**{**config, "skeleton": skeleton})

@@ -87,10 +87,22 @@ class PoseModel(Model):
 
     # -- the Model contract ---------------------------------------------------------------------
 
-    def fit(self, batch_size: int = 16, *, n_workers: int = 1, **options: Any) -> TrainingRecord:
+    def fit(
+        self, batch_size: int | None = None, *, n_workers: int = 1, **options: Any
+    ) -> TrainingRecord:
         """Train; see `dpk_models.options.TrainingOptions` for the options.
 
-        Ctrl-C stops after the running step and keeps the best weights so far; the record says so.
+        Without options it follows the default recipe and ends by itself. Ctrl-C stops after the
+        running step and keeps the best weights so far; the record says so.
+
+        Raises
+        ------
+        ValidationError
+            On an option that is wrong.
+        TrainingError
+            When the loss became NaN before anything was learned.
+        DeviceMemoryError
+            With the batch size to try.
         """
         from dpk_models.options import TrainingOptions
         from dpk_models.training import train

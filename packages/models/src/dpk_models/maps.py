@@ -64,7 +64,9 @@ def draw_maps(keypoints: Tensor, task: Task) -> tuple[Tensor, Tensor]:
     return maps * MAP_SCALE, weights[:, None, None, :]
 
 
-def masked_mse(maps_true: Tensor, weights: Tensor, maps_pred: Tensor) -> Tensor:
+def masked_mse(
+    maps_true: Tensor, weights: Tensor, maps_pred: Tensor, total: Tensor | None = None
+) -> Tensor:
     """Mean squared error over the maps that weigh something; 0 when none does.
 
     The mean is over pixels of weighted maps only: a batch with a wholly unlabelled image more
@@ -76,11 +78,20 @@ def masked_mse(maps_true: Tensor, weights: Tensor, maps_pred: Tensor) -> Tensor:
         (n, h, w, c).
     weights
         (n, 1, 1, c), 0 or more.
+    total
+        What to divide by, where these images are a part of a batch: the sum of all its weights.
     """
     weights = ops.cast(weights, "float32")
+    total = ops.sum(weights) if total is None else total
+    total = total * (maps_true.shape[1] * maps_true.shape[2])
+    error = ops.sum(squared_error(maps_true, weights, maps_pred))
+    return error / ops.where(total > 0, total, 1.0)
+
+
+def squared_error(maps_true: Tensor, weights: Tensor, maps_pred: Tensor) -> Tensor:
+    """(n, h, w, c) float32: of each pixel, times its map's weight."""
     error = ops.cast(maps_pred, "float32") - ops.cast(maps_true, "float32")
-    total = ops.sum(weights) * (maps_true.shape[1] * maps_true.shape[2])
-    return ops.sum(weights * ops.square(error)) / ops.where(total > 0, total, 1.0)
+    return weights * ops.square(error)
 
 
 def _draw_points(points: Tensor, shape: tuple[int, int], sigma: float) -> Tensor:

@@ -10,8 +10,14 @@ import attrs
 import keras
 import numpy as np
 
+from dpk_core.checks import check_positive
 from dpk_core.errors import ValidationError
 from dpk_core.progress import TrainProgressCallback
+from dpk_models.precision import PRECISIONS
+from dpk_models.recipes import DEFAULT, get_recipe
+
+MOST_EPOCHS = 1000
+"""Of a schedule that ends by itself."""
 
 
 def _path_or_none(value: Any) -> Path | None:
@@ -24,17 +30,32 @@ class TrainingOptions:
 
     Parameters
     ----------
+    recipe
+        Name of the `dpk_models.recipes.Recipe` that the options marked with * come from when they
+        are not given; "paper" is the published routine.
     batch_size
-        Images a step.
+        * Images a step.
     n_workers
         Threads that read and augment images ahead of the training step.
     epochs
-        At most so many passes over the training images.
-    learning_rate, schedule
-        Adam's rate to start with; "plateau" is the paper's routine, "cosine" falls to nothing at
-        the end of `epochs` or `time_limit` and is better when that end is known.
+        * At most so many passes over the training images. By default the recipe decides from their
+        number; with a `time_limit`, the time decides.
+    learning_rate
+        * Adam's rate to start with.
+    schedule
+        * "plateau" lowers the rate, and ends the training, when it no longer improves; "cosine"
+        lets it fall to nothing at the end of `epochs` or `time_limit`.
+    ema
+        * Keep a running average of the weights instead of the latest ones: the weight of the past
+        in it, such as 0.99; 0 for none. It never reaches back over more than the last tenth of
+        the training.
     time_limit
         Seconds after which training ends, None for no limit.
+    precision
+        "auto", "float32", "mixed_float16" or "mixed_bfloat16": what the network computes in while
+        it trains. "auto": 16 bits on GPUs that are made for it. The trained model is float32.
+    devices
+        "auto" trains on all GPUs that are visible, a number on so many.
     validation_batch_size
         Images at once in validation. Default: `batch_size`.
     run_dir
@@ -51,12 +72,16 @@ class TrainingOptions:
         Called with a `TrainProgress` after each step.
     """
 
-    batch_size: int = 16
+    recipe: str = DEFAULT
+    batch_size: int = attrs.field(default=None)
     n_workers: int = 1
-    epochs: int = 1000
-    learning_rate: float = 1e-3
-    schedule: str = "plateau"
+    epochs: int | None = None
+    learning_rate: float = attrs.field(default=None)
+    schedule: str = attrs.field(default=None)
+    ema: float = attrs.field(default=None)
     time_limit: float | None = None
+    precision: str = "auto"
+    devices: str | int = "auto"
     validation_batch_size: int | None = None
     run_dir: Path | None = attrs.field(default=None, converter=_path_or_none)
     resume: bool = False
@@ -66,16 +91,42 @@ class TrainingOptions:
     progress: TrainProgressCallback | None = None
 
     def __attrs_post_init__(self) -> None:
-        for name in ("batch_size", "n_workers", "epochs"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValidationError(f"{name}: expected a whole number above 0, found {value!r}")
-        size = self.validation_batch_size
-        if size is not None and (not isinstance(size, (int, np.integer)) or size < 1):
-            raise ValidationError(
-                f"validation_batch_size: expected a whole number above 0, found {size!r}"
-            )
+        recipe = get_recipe(self.recipe)
+        for name in ("batch_size", "learning_rate", "schedule", "ema"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(recipe, name))
+        for name in ("batch_size", "n_workers"):
+            _check_count(name, getattr(self, name))
+        for name in ("epochs", "validation_batch_size"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        check_positive("learning_rate", self.learning_rate)
+        if not isinstance(self.ema, (int, float, np.number)) or not 0 <= self.ema < 1:
+            raise ValidationError(f"ema: expected a number from 0 to below 1, found {self.ema!r}")
         if self.time_limit is not None and not self.time_limit > 0:
             raise ValidationError(f"time_limit: expected seconds above 0, found {self.time_limit}")
+        if self.precision not in PRECISIONS:
+            raise ValidationError(
+                f"precision: expected {', '.join(PRECISIONS)}; found {self.precision!r}"
+            )
+        if self.devices != "auto":
+            _check_count("devices", self.devices, 'or "auto"')
         if self.resume and self.run_dir is None:
             raise ValidationError("resume: expected run_dir, the folder of the run to continue")
+
+    def count_epochs(self, n_images: int) -> int | None:
+        """Passes over so many training images; None when a time limit alone ends them."""
+        if self.epochs is not None:
+            return self.epochs
+        if self.time_limit is not None:
+            return None
+        if self.schedule == "plateau":
+            return MOST_EPOCHS
+        return get_recipe(self.recipe).epochs(n_images, self.batch_size)
+
+
+def _check_count(name: str, value: Any, alternative: str = "") -> None:
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or value < 1:
+        expected = f"expected a whole number above 0 {alternative}".rstrip()
+        raise ValidationError(f"{name}: {expected}, found {value!r}")

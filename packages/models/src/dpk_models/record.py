@@ -23,8 +23,10 @@ class TrainingRecord:
     stopped
         Why it ended: "finished", "no improvement", "time limit", "interrupted", "callback",
         "diverged".
-    split, source, seed, batch_size
+    split, source, seed, batch_size, recipe, precision, devices
         What it was trained on and how.
+    notes
+        What went on, but not as well as it could, and what to do about it.
     """
 
     history: list[dict[str, float]] = attrs.field(factory=list)
@@ -36,6 +38,10 @@ class TrainingRecord:
     source: str = ""
     seed: int = 0
     batch_size: int = 0
+    recipe: str = ""
+    precision: str = "float32"
+    devices: int = 1
+    notes: list[str] = attrs.field(factory=list)
 
     def to_config(self) -> dict[str, Any]:
         """Plain values for JSON."""

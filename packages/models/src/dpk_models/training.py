@@ -1,101 +1,59 @@
-"""Training: the paper's routine as the default, exact continuation, nothing lost on Ctrl-C.
+"""Training: a recipe followed, exact continuation, nothing lost on Ctrl-C or an error.
 
-Source: Graving et al. 2019, eLife 8:e47994, Methods, "Training routine": mean squared error on all
-outputs, Adam at 1e-3, batches of 16, the learning rate divided by 5 after 10 epochs without an
-improvement of 1e-3 in validation loss, the end after 50, the best weights kept.
+Source of the recipe "paper": Graving et al. 2019, eLife 8:e47994, Methods, "Training routine":
+mean squared error on all outputs, Adam at 1e-3, batches of 16, the learning rate divided by 5
+after 10 epochs without an improvement of 1e-3 in validation loss, the end after 50, the best
+weights kept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
-import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import attrs
 import keras
 import numpy as np
 
+from dpk_core.errors import DpkWarning, TrainingError
 from dpk_core.interfaces import Dataset
 from dpk_core.progress import TrainProgress
-from dpk_core.services.imaging import coordinates_to_original
 from dpk_core.services.loader import BatchLoader
-from dpk_core.task import Task
-from dpk_models.device import jit_compile
-from dpk_models.maps import draw_maps, masked_mse
+from dpk_models.interrupts import interrupt_sets
+from dpk_models.learner import Learner, set_weights, weights_of
+from dpk_models.memory import memory_errors
 from dpk_models.options import TrainingOptions
-from dpk_models.prediction import detect_peaks, make_peak_detector
 from dpk_models.record import TrainingRecord
+from dpk_models.remarks import about_divergence, about_idle_devices, about_waiting
 from dpk_models.run_folder import RunFolder, RunState, damaged_checkpoint
 from dpk_models.schedule import make_schedule, restore_schedule, schedule_state
+from dpk_models.validation import ValidationRun
 
 if TYPE_CHECKING:
     from dpk_core.services.generator import TrainingGenerator
     from dpk_models.base import PoseModel
 
 
-class MapTrainer(keras.Model):
-    """Draws the target maps from keypoints inside the compiled step and compares.
-
-    ``x`` is (n, h, w, c) uint8 and ``y`` (n, k, 2) keypoints in pixels of those images. A NaN
-    keypoint weighs nothing.
-    """
-
-    def __init__(self, network: keras.Model, task: Task) -> None:
-        super().__init__(name="trainer")
-        self.network = network
-        self.task = task
-
-    def call(self, images: Any, training: bool = False) -> Any:
-        return self.network(images, training=training)
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        maps, weights = draw_maps(y, self.task)
-        outputs = y_pred if isinstance(y_pred, (list, tuple)) else [y_pred]
-        return sum(masked_mse(maps, weights, output) for output in outputs)
-
-
-class Validator(keras.Model):
-    """One forward pass that gives all that validation needs.
-
-    Input: images (n, h, w, c) uint8 and keypoints (n, k, 2). Output: (n, 2) sum of weighted
-    squared errors and sum of weights of each image, and its peaks (n, k, 3).
-    """
-
-    def __init__(self, network: keras.Model, task: Task, peak_detector: Any) -> None:
-        super().__init__(name="validator")
-        self.network = network
-        self.task = task
-        self.peak_detector = peak_detector
-
-    def call(self, inputs: Any) -> Any:
-        images, keypoints = inputs
-        outputs = self.network(images, training=False)
-        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        maps, weights = draw_maps(keypoints, self.task)
-        ops = keras.ops
-        error = sum(ops.sum(weights * ops.square(maps - o), axis=(1, 2, 3)) for o in outputs)
-        height, width = self.task.output_shape
-        weight = ops.sum(weights, axis=(1, 2, 3)) * (height * width)
-        peaks = detect_peaks(outputs, self.task, self.peak_detector)
-        return ops.stack([error, weight], axis=-1), peaks
-
-
 def train(
     model: PoseModel, generator: TrainingGenerator, options: TrainingOptions
 ) -> TrainingRecord:
-    """Train a model on a generator; see `PoseModel.fit`."""
+    """Train a model on a generator; see `PoseModel.fit`.
+
+    Raises
+    ------
+    TrainingError
+        When the loss was NaN or infinite before an epoch was done; the model is as it was.
+    DeviceMemoryError
+        With the batch size to try. The model has the best weights so far.
+    """
     return _Training(model, generator, options).run()
 
 
@@ -106,47 +64,49 @@ class _Training:
         self, model: PoseModel, generator: TrainingGenerator, options: TrainingOptions
     ) -> None:
         self.model, self.generator, self.options = model, generator, options
-        self.task = generator.task
-        self.network = model.network
+        self.epochs = options.count_epochs(generator.n_train)
         self.schedule = make_schedule(options.schedule, options.learning_rate)
-        self.trainer = MapTrainer(model.network, self.task)
-        self.optimizer = keras.optimizers.Adam(options.learning_rate)
-        self.trainer.compile(optimizer=self.optimizer, jit_compile=jit_compile())
-        detector = make_peak_detector(model.peak_detector, self.task)
-        self.validator = Validator(model.network, self.task, detector)
-        self.validator.compile(jit_compile=jit_compile())
+        self.learner = Learner(model, options, self._average())
+        self.validation = ValidationRun(
+            model, generator, options.validation_batch_size or options.batch_size
+        )
         self.record = TrainingRecord(
             split=json.loads(generator.split.to_json()),
             source=generator.source_name,
             seed=generator.seed,
             batch_size=options.batch_size,
+            recipe=options.recipe,
+            precision=self.learner.precision,
+            devices=self.learner.devices.n,
         )
-        self.best_weights = self._weights()
+        self.best_weights = weights_of(model.network)
         self.stop = threading.Event()
         self.folder: RunFolder | None = None
         self.seconds_before = 0.0
+        self.waited = self.stepping = 0.0
 
     # -- the story ------------------------------------------------------------------------------
 
     def run(self) -> TrainingRecord:
-        self.optimizer.build(self.network.trainable_variables)
         self._open_folder()
         self.started = time.perf_counter()
         callbacks = keras.callbacks.CallbackList(
-            list(self.options.callbacks), model=self.trainer, epochs=self.options.epochs
+            list(self.options.callbacks), model=self.learner.trainer, epochs=self.epochs
         )
-        self.trainer.stop_training = False
-        with _interrupt_sets(self.stop), self._best_weights_last():
+        self.learner.trainer.stop_training = False
+        with interrupt_sets(self.stop), self._best_weights_last():
             callbacks.on_train_begin()
             self._epochs(callbacks)
             callbacks.on_train_end()
         self.record.seconds = self._elapsed()
+        self._remark()
         if self.folder is not None:
             self.folder.write_record(self.record.to_config())
         return self.record
 
     def _epochs(self, callbacks: keras.callbacks.CallbackList) -> None:
-        for epoch in range(len(self.record.history), self.options.epochs):
+        done = len(self.record.history)
+        for epoch in itertools.count(done) if self.epochs is None else range(done, self.epochs):
             if self.schedule.should_stop:
                 self.record.stopped = "no improvement"
                 return
@@ -160,7 +120,7 @@ class _Training:
             # Callbacks are told the epoch already; twice confuses those that put it into a name.
             row = {k: v for k, v in self.record.history[-1].items() if k != "epoch"}
             callbacks.on_epoch_end(epoch, row)
-            if self.trainer.stop_training:
+            if self.learner.trainer.stop_training:
                 self.record.stopped = "callback"
                 self._checkpoint(every=0.0)
                 return
@@ -171,13 +131,14 @@ class _Training:
         batches = self.generator.batches(self.options.batch_size, epoch=epoch)
         loss_sum, weight_sum = 0.0, 0
         began = time.perf_counter()
-        with BatchLoader(batches, self.options.n_workers) as loader:
+        with (
+            BatchLoader(batches, self.options.n_workers) as loader,
+            memory_errors(self.options.batch_size, during="training"),
+        ):
             for step, (images, keypoints) in enumerate(loader):
-                self._set_learning_rate((epoch + step / len(batches)) / self.options.epochs)
+                self._set_learning_rate(epoch + step / len(batches))
                 callbacks.on_train_batch_begin(step)
-                loss = float(
-                    self.trainer.train_on_batch(images, keypoints, return_dict=True)["loss"]
-                )
+                loss = self.learner.step(images, keypoints, float(self.schedule.learning_rate))
                 callbacks.on_train_batch_end(step, {"loss": loss})
                 loss_sum, weight_sum = loss_sum + loss * len(images), weight_sum + len(images)
                 if not math.isfinite(loss):
@@ -189,14 +150,18 @@ class _Training:
                     return False
                 if self._time_is_up():
                     break
-            waited = loader.wait_seconds / max(time.perf_counter() - began, 1e-9)
-        return self._finish_epoch(epoch, loss_sum / weight_sum, waited)
+            seconds = max(time.perf_counter() - began, 1e-9)
+        self.waited, self.stepping = self.waited + loader.wait_seconds, self.stepping + seconds
+        return self._finish_epoch(epoch, loss_sum / weight_sum, loader.wait_seconds / seconds)
 
     def _finish_epoch(self, epoch: int, loss: float, wait_share: float) -> bool:
         """Validate and take note of an epoch; False when the network is beyond repair."""
-        val_loss, val_error = self._validate()
-        monitored = loss if val_loss is None else val_loss
-        weights = self._weights()
+        weights = self.learner.publish()
+        with memory_errors(
+            self.validation.batch_size, during="validation", option="validation_batch_size"
+        ):
+            found = self.validation.run()
+        monitored = loss if found.loss is None else found.loss
         if not math.isfinite(monitored) or not all(np.isfinite(w).all() for w in weights):
             self.record.stopped = "diverged"
             return False
@@ -204,8 +169,8 @@ class _Training:
             {
                 "epoch": epoch + 1,
                 "loss": loss,
-                "val_loss": math.nan if val_loss is None else val_loss,
-                "val_error_px": val_error,
+                "val_loss": math.nan if found.loss is None else found.loss,
+                "val_error_px": found.error_px,
                 "learning_rate": float(self.schedule.learning_rate),
                 "seconds": round(self._elapsed(), 3),
                 "wait_share": round(wait_share, 4),
@@ -217,36 +182,9 @@ class _Training:
         self.schedule.on_epoch_end(monitored)
         if self.folder is not None:
             self.folder.log(self.record.history[-1])
-        last = epoch + 1 == self.options.epochs or self.schedule.should_stop
+        last = epoch + 1 == self.epochs or self.schedule.should_stop
         self._checkpoint(0.0 if last or self._time_is_up() else self.options.checkpoint_every)
         return True
-
-    def _validate(self) -> tuple[float | None, float]:
-        """Validation loss, None without a labelled image; mean error in original pixels."""
-        if not self.generator.n_validation:
-            return None, math.nan
-        size = self.options.validation_batch_size or self.options.batch_size
-        size = min(size, self.generator.n_validation)
-        sums, distances = np.zeros(2), []
-        for images, keypoints in self.generator.batches(size, validation=True):
-            n = len(images)
-            if n < size:  # fill up with images that weigh nothing: one program for all batches
-                images = np.concatenate([images, np.zeros((size - n, *images.shape[1:]), np.uint8)])
-                blank = np.full((size - n, *keypoints.shape[1:]), np.nan, np.float32)
-                filled = np.concatenate([keypoints, blank])
-            else:
-                filled = keypoints
-            image_sums, peaks = self.validator.predict_on_batch([images, filled])
-            sums += np.asarray(image_sums)[:n].sum(axis=0)
-            found = np.asarray(peaks)[:n, :, :2]
-            difference = self._to_original(found) - self._to_original(keypoints)
-            distances.append(np.linalg.norm(difference, axis=-1).ravel())
-        distance = np.concatenate(distances)
-        known = np.isfinite(distance)
-        error = float(distance[known].mean()) if known.any() else math.nan
-        return (float(sums[0] / sums[1]) if sums[1] else None), error
-
-    # -- small parts ----------------------------------------------------------------------------
 
     @contextmanager
     def _best_weights_last(self) -> Iterator[None]:
@@ -254,19 +192,39 @@ class _Training:
         try:
             yield
         finally:
-            first_epoch_cut_short = self.record.stopped == "interrupted" and not self.record.history
-            if not first_epoch_cut_short:  # where something learned beats nothing learned
-                self._restore(self.best_weights)
+            if self.record.stopped == "interrupted" and not self.record.history:
+                self.learner.publish()  # something learned beats nothing learned
+            else:
+                set_weights(self.model.network, self.best_weights)
 
-    def _to_original(self, keypoints: np.ndarray) -> np.ndarray:
-        size = tuple(self.generator.dataset.image_shape[:2])
-        return coordinates_to_original(keypoints, self.task, size)
+    def _remark(self) -> None:
+        """Say what went on, but not as well as it could; an error when nothing came of it."""
+        if self.record.stopped == "diverged":
+            advice = about_divergence(self.record, self.options, self.learner.precision)
+            if not self.record.history:
+                raise TrainingError(advice)
+            self.record.notes.append(advice)
+        if waiting := about_waiting(self.waited, self.stepping, self.options.n_workers):
+            self.record.notes.append(waiting)
+        if idle := about_idle_devices(self.options.devices):
+            self.record.notes.append(idle)
+        for note in self.record.notes:
+            warnings.warn(note, DpkWarning, stacklevel=5)  # the line with fit
 
-    def _set_learning_rate(self, fraction: float) -> None:
+    # -- small parts ----------------------------------------------------------------------------
+
+    def _average(self) -> float:
+        """Of the EMA: it reaches back over the last tenth of the training at most."""
+        if not self.options.ema or self.epochs is None:
+            return self.options.ema
+        steps = self.epochs * math.ceil(self.generator.n_train / self.options.batch_size)
+        return min(self.options.ema, max(0.0, 1 - 10 / steps))
+
+    def _set_learning_rate(self, epochs_done: float) -> None:
+        fraction = 0.0 if self.epochs is None else epochs_done / self.epochs
         if self.options.time_limit is not None:
             fraction = max(fraction, self._elapsed() / self.options.time_limit)
         self.schedule.on_progress(fraction)
-        self.optimizer.learning_rate = self.schedule.learning_rate
 
     def _elapsed(self) -> float:
         return self.seconds_before + time.perf_counter() - self.started
@@ -281,7 +239,7 @@ class _Training:
         self.options.progress(
             TrainProgress(
                 epoch=epoch + 1,
-                epochs=self.options.epochs,
+                epochs=self.epochs,
                 step=step,
                 steps=steps,
                 loss=loss,
@@ -294,14 +252,6 @@ class _Training:
             )
         )
 
-    def _weights(self) -> list[np.ndarray]:
-        # A copy: on a CPU some backends hand out the very memory that training goes on writing to.
-        return [np.array(v) for v in map(keras.ops.convert_to_numpy, self.network.variables)]
-
-    def _restore(self, weights: list[np.ndarray]) -> None:
-        for variable, value in zip(self.network.variables, weights, strict=True):
-            variable.assign(value)
-
     # -- the run folder -------------------------------------------------------------------------
 
     def _open_folder(self) -> None:
@@ -310,13 +260,15 @@ class _Training:
         identity = {
             "model": type(self.model).__name__,
             "hyperparameters": self.model.hyperparameters,
-            "task": self.task.to_config(),
+            "task": self.generator.task.to_config(),
             "split": self.record.split,
             "images": _fingerprint(self.generator.dataset),
             "batch_size": self.options.batch_size,
             "seed": self.generator.seed,
             "schedule": self.options.schedule,
             "learning_rate": self.options.learning_rate,
+            "ema": self.options.ema,
+            "precision": self.learner.precision,
         }
         self.folder = RunFolder(self.options.run_dir, identity)
         if not self.options.resume:
@@ -335,21 +287,21 @@ class _Training:
             self.folder.checkpoint(self._state, every=every)
 
     def _state(self) -> RunState:
+        network, optimizer = self.learner.state()
         return RunState(
-            network=self._weights(),
+            network=network,
             best=self.best_weights,
-            optimizer=[np.array(keras.ops.convert_to_numpy(v)) for v in self.optimizer.variables],
+            optimizer=optimizer,
             schedule=schedule_state(self.schedule),
             record={**self.record.to_config(), "seconds": self._elapsed()},
         )
 
     def _put_back(self, state: RunState) -> None:
-        self._restore(state.network)
-        for variable, value in zip(self.optimizer.variables, state.optimizer, strict=True):
-            variable.assign(value)
+        self.learner.restore(state.network, state.optimizer)
         self.best_weights = state.best
         restore_schedule(self.schedule, state.schedule)
-        self.record = TrainingRecord(**state.record)
+        before = TrainingRecord(**state.record)
+        self.record = attrs.evolve(before, devices=self.learner.devices.n, notes=[])
         self.seconds_before = self.record.seconds
 
 
@@ -362,28 +314,3 @@ def _fingerprint(dataset: Dataset) -> str:
     for i in np.unique(np.linspace(0, len(dataset) - 1, 8).round().astype(int)):
         digest.update(np.ascontiguousarray(dataset[int(i)].image))
     return digest.hexdigest()
-
-
-@contextmanager
-def _interrupt_sets(event: threading.Event) -> Iterator[None]:
-    """Turn Ctrl-C into a flag that is looked at between steps; the second one is a real one.
-
-    Signals can be caught in the main thread only; elsewhere nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def note(signum: int, frame: Any) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-
-    previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in previous:
-            signal.signal(number, note)
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -24,6 +24,15 @@ class Schedule(str, Enum):
     cosine = "cosine"
 
 
+class TrainingPrecision(str, Enum):
+    """What a network computes in while it trains."""
+
+    auto = "auto"
+    float32 = "float32"
+    mixed_float16 = "mixed_float16"
+    mixed_bfloat16 = "mixed_bfloat16"
+
+
 class GroupBy(str, Enum):
     """How validation images are chosen."""
 
@@ -57,9 +66,13 @@ def command(
         float, typer.Option(help="Width of a confidence peak, in pixels of the resized images.")
     ] = 5.0,
     grayscale: Annotated[bool, typer.Option("--grayscale", help="Train without colour.")] = False,
-    no_graph: Annotated[
-        bool, typer.Option("--no-graph", help="Don't learn the posture graph as well.")
-    ] = False,
+    graph: Annotated[
+        bool | None,
+        typer.Option(
+            "--graph/--no-graph",
+            help="Learn the posture graph as well. Default: where the skeleton has edges.",
+        ),
+    ] = None,
     augmenter: Annotated[
         str, typer.Option(help="default, none, or the name of a plugin's.")
     ] = "default",
@@ -75,15 +88,37 @@ def command(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of split, weights, order and augmentation.")] = 0,
     epochs: Annotated[
-        int | None, typer.Option(help="At most so many passes over the images.")
+        int | None,
+        typer.Option(
+            help="At most so many passes over the images. Default: the time limit decides, or "
+            "without one the recipe, about 4,000 steps and at least 30 passes."
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 16,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the options below come from that are not given: paper is the published "
+            "routine, short the default."
+        ),
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     workers: Annotated[int, typer.Option(help="Threads that prepare images.")] = 1,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam, to begin with.")] = None,
     schedule: Annotated[
         Schedule | None,
         typer.Option(help="plateau: fall when it stalls; cosine: fall to the end of the time."),
     ] = None,
+    ema: Annotated[
+        float | None,
+        typer.Option(help="Keep a running average of the weights: 0.99, say; 0 for none."),
+    ] = None,
+    precision: Annotated[
+        TrainingPrecision | None,
+        typer.Option(help="What training computes in. auto: 16 bits on GPUs made for it."),
+    ] = None,
+    devices: Annotated[
+        str, typer.Option(metavar="N", help="GPUs to train on; auto takes all.")
+    ] = "auto",
     time_limit: Annotated[
         str | None, typer.Option(metavar="TIME", help="Stop after this, such as 20m or 1h30m.")
     ] = None,
@@ -102,23 +137,32 @@ def command(
 
     [bold]Example:[/bold] dpk train labels.h5 -o model.keras --set growth_rate=32 --scale 0.5
 
-    By default it follows the published routine: it ends by itself when the validation error no
-    longer improves, and keeps the best weights. Ctrl-C ends it sooner and keeps the best weights
-    so far; the same command with [bold]--resume[/bold] then carries on.
+    It ends by itself and keeps the best weights: after about 4,000 steps and at least 30 passes
+    over the images, or after --epochs or --time-limit. [bold]--recipe paper[/bold] is the published
+    routine, which ends when the validation error no longer improves. Ctrl-C ends it sooner and
+    keeps the best weights so far; the same command with [bold]--resume[/bold] then carries on.
     """
+    import warnings
+
     from dpk_core.cli.options import assignments, given, seconds
     from dpk_core.cli.progress import training_shown
+    from dpk_core.errors import DpkWarning
     from dpk_core.workflow.train import train_model
 
     fit_options = given(
+        recipe=recipe,
         batch_size=batch_size,
         n_workers=workers,
         epochs=epochs,
         learning_rate=learning_rate,
         schedule=None if schedule is None else schedule.value,
+        ema=ema,
+        precision=None if precision is None else precision.value,
+        devices=_count_devices(devices),
         time_limit=None if time_limit is None else seconds(time_limit),
     )
-    with training_shown() as progress:
+    with training_shown() as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DpkWarning)  # they are told below
         result = train_model(
             labels,
             model,
@@ -129,7 +173,7 @@ def command(
                 "scale": scale,
                 "sigma": sigma,
                 "grayscale": grayscale,
-                "use_graph": not no_graph,
+                "use_graph": graph,
                 "augmenter": None if augmenter.lower() == "none" else augmenter,
                 "validation_split": validation_split,
                 "group_by": group_by.value,
@@ -144,9 +188,20 @@ def command(
             on_start=note,
         )
     say(_summary(result))
+    for remark in result.notes:
+        note(remark)
     if result.was_interrupted:
         note(f"Interrupted. Carry on with: {_resume_command()}")
         raise typer.Exit(INTERRUPTED)
+
+
+def _count_devices(text: str) -> int | None:
+    """None for "auto", which is what models do anyway."""
+    if text.lower() == "auto":
+        return None
+    if not text.isdigit() or not int(text):
+        raise typer.BadParameter(f"expected auto or a number above 0, found {text!r}")
+    return int(text)
 
 
 def _summary(result: Any) -> str:

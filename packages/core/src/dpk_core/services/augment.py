@@ -232,6 +232,27 @@ def default_augmenter(
     return ImgaugAugmenter(steps, skeleton)
 
 
+STRONG: dict[str, Any] = {
+    "scale": (0.75, 1.3), "translation": 0.1, "noise": 0.08, "dropout": 0.1, "patch_dropout": 0.15,
+    "blur": 2.5, "contrast": 0.5, "probability": 0.7,
+}  # fmt: skip
+
+
+def strong_augmenter(skeleton: Skeleton | None = None, **options: Any) -> ImgaugAugmenter:
+    """`default_augmenter` with larger amounts, for images that differ more than the labelled ones.
+
+    For other cameras, light and animals. It takes longer to learn from.
+
+    Parameters
+    ----------
+    skeleton
+        Its left-right pairs swap in mirrored images.
+    options
+        As of `default_augmenter`, instead of those in `STRONG`.
+    """
+    return default_augmenter(skeleton, **{**STRONG, **options})
+
+
 def make_augmenter(spec: Any, skeleton: Skeleton) -> Augmenter | None:
     """An augmenter from what a user may give.
 

@@ -94,7 +94,7 @@ class TrainingGenerator:
         source: str | PathLike[str] | Dataset,
         *,
         downsample_factor: int = 2,
-        use_graph: bool = True,
+        use_graph: bool | None = None,
         sigma: float = 5.0,
         augmenter: Any = "default",
         validation_split: float = 0.1,

@@ -55,6 +55,11 @@ class Training:
         return self.stopped == "interrupted"
 
     @property
+    def notes(self) -> list[str]:
+        """What went on, but not as well as it could, and what to do about it."""
+        return list(getattr(self.record, "notes", None) or [])
+
+    @property
     def best(self) -> Mapping[str, float]:
         """The line of the log of the epoch whose weights were saved; empty when there is none."""
         history = getattr(self.record, "history", None) or []
@@ -110,6 +115,8 @@ def train_model(
         When no installed plugin has that model.
     ValidationError
         On data or options that don't fit.
+    TrainingError, DeviceMemoryError
+        When nothing could be learned; nothing is saved then. The message says what to try.
     OutputExistsError, OutputError
         Before anything is trained.
     FileMissingError, FileFormatError

@@ -25,6 +25,9 @@ TIE = 1e-5
 REACH = 0.75
 """Map pixels to each side of the coarse maximum that the fine search covers."""
 
+FINE = 0.1
+"""Sigma. Between places that lie no farther apart, the correlation is as good as a parabola."""
+
 
 def to_image_coordinates(peaks: Tensor, stride: int) -> Tensor:
     """(..., 2) of x, y in map pixels -> pixels of the image that the network saw."""
@@ -44,16 +47,17 @@ class _MapLayer(keras.layers.Layer, PeakDetector):
         if len(maps.shape) != 4:
             raise ValidationError(f"maps: expected (n, h, w, k), found {tuple(maps.shape)}")
         height, width = maps.shape[1:3]
-        maps = ops.transpose(maps, (0, 3, 1, 2))
-        x, y = self.locate(maps)
+        x, y, is_finite = self.locate(maps)
         x, y = ops.clip(x, -0.5, width - 0.5), ops.clip(y, -0.5, height - 0.5)
-        score = ops.clip(ops.max(maps, axis=(2, 3)), 0.0, 1.0)
+        score = ops.clip(ops.max(ops.max(maps, axis=2), axis=1), 0.0, 1.0)
         # A network that diverged gives NaN; its peaks are worth nothing but must be numbers.
-        is_finite = ops.isfinite(ops.sum(maps, axis=(2, 3)))
         return ops.stack([x, y, ops.where(is_finite, score, 0.0)], axis=-1)
 
-    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, k, h, w) -> x and y, each (n, k) float32 and finite whatever the maps are."""
+    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(n, h, w, k) -> x, y, and whether all of the map was finite; each (n, k).
+
+        x and y are float32 and finite whatever the maps are.
+        """
         raise NotImplementedError
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -81,9 +85,10 @@ class Maxima2D(_MapLayer):
     [[[3.0, 2.0, 0.75]]]
     """
 
-    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        x, y = _first_maximum(maps)
-        return ops.cast(x, "float32"), ops.cast(y, "float32")
+    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        column, row = _first_maximum(maps)
+        is_finite = ops.isfinite(ops.sum(ops.sum(maps, axis=2), axis=1))
+        return ops.cast(column, "float32"), ops.cast(row, "float32"), is_finite
 
 
 @keras.saving.register_keras_serializable(package="dpk")
@@ -91,11 +96,12 @@ class SubpixelMaxima2D(_MapLayer):
     """Where a Gaussian fits each map best, to a hundredth of a map pixel.
 
     The map is correlated with a Gaussian of the width that it was trained on, at whole pixels
-    over the map and then around the maximum at ``1 / upsample_factor`` pixels. A map without a
-    peak gives a point within it and a score near 0; of two equal peaks the first from the top,
-    then from the left, is taken; a peak at the border is found as well as one in the middle,
-    and one beyond it is put on it. The result is never more than a pixel from the whole pixel
-    that fits best.
+    over the map and then around the maximum every tenth of sigma; a parabola through the best of
+    these and its neighbours gives the rest, rounded to ``1 / upsample_factor`` pixels. A map
+    without a peak gives a point within it and a score near 0; of two equal peaks the first from
+    the top, then from the left, is taken; a peak at the border is found as well as one in the
+    middle, and one beyond it is put on it. The result is never more than a pixel from the whole
+    pixel that fits best.
 
     Parameters
     ----------
@@ -114,7 +120,9 @@ class SubpixelMaxima2D(_MapLayer):
     rounding, and nothing wraps around. Each correlation is divided by the norm of that part of
     the shifted Gaussian that lies within the map (or within three sigma of the maximum). By the
     Cauchy-Schwarz inequality it is then largest at the true place even where the border cuts a
-    peak off; without this, a peak on the border would be drawn inwards by 0.7 sigma.
+    peak off; without this, a peak on the border would be drawn inwards by 0.7 sigma. Over
+    a tenth of sigma the correlation is so smooth that the parabola gives what a search over all
+    hundredths gives (as `dpk_core.services.peaks` does it, to which this is compared).
 
     Examples
     --------
@@ -134,41 +142,63 @@ class SubpixelMaxima2D(_MapLayer):
             )
         self.upsample_factor = int(upsample_factor)
 
-    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sigma = max(self.sigma, NARROWEST)
-        column, row = _first_maximum(_correlate(maps, sigma), TIE)
-        patch, left, top = _cut_patches(maps, column, row, math.ceil(3 * sigma))
-        x, y = ops.cast(column - left, "float32"), ops.cast(row - top, "float32")
-        for offsets in _search_steps(self.upsample_factor):
-            x, y = _best_of(patch, x, y, offsets, sigma)
-        return x + ops.cast(left, "float32"), y + ops.cast(top, "float32")
+        fit = _correlate(maps, sigma)
+        column, row = _first_maximum(fit, TIE)
+        # Every map pixel is in every sum of products: one that is not finite makes all so.
+        is_finite = ops.isfinite(fit[:, 0, 0, :])
+        x, y = ops.cast(column, "float32"), ops.cast(row, "float32")
+        if self.upsample_factor > 1:
+            right, down = _fine_shift(maps, column, row, sigma)
+            x, y = x + self._on_grid(right), y + self._on_grid(down)
+        return x, y, is_finite
+
+    def _on_grid(self, shift: Tensor) -> Tensor:
+        return ops.round(shift * self.upsample_factor) / self.upsample_factor
 
     def get_config(self) -> dict:
         return {**super().get_config(), "upsample_factor": self.upsample_factor}
 
 
 def _first_maximum(maps: Tensor, tie: float = 0.0) -> tuple[Tensor, Tensor]:
-    """(n, k, h, w) -> column and row, (n, k) int32, of the first value within `tie` of the top."""
-    _, k, height, width = maps.shape
-    of_rows = ops.max(maps, axis=3)
-    highest = ops.max(of_rows, axis=2, keepdims=True)
+    """(n, h, w, k) -> column and row, (n, k) int32, of the first value within `tie` of the top."""
+    _, _, width, k = maps.shape
+    of_rows = ops.max(maps, axis=2)
+    highest = ops.max(of_rows, axis=1, keepdims=True)
     enough = highest - tie * ops.abs(highest)
-    row = _first_true(of_rows >= enough)
-    in_row = row[..., None] * width + ops.arange(width, dtype="int32")
-    line = ops.take_along_axis(ops.reshape(maps, (-1, k, height * width)), in_row, axis=2)
-    return _first_true(line >= enough), row
+    row = _first_true(of_rows >= enough, axis=1)
+    in_row = (_first_pixels(maps) + row * (width * k))[..., None]
+    line = _pick(maps, in_row + np.arange(width, dtype="int32") * k)
+    return _first_true(line >= ops.swapaxes(enough, 1, 2), axis=2), row
 
 
-def _first_true(values: Tensor) -> Tensor:
-    # Of whole numbers: Keras' argmax of floats has operations that ONNX lacks.
-    return ops.cast(ops.argmax(ops.cast(values, "int32"), axis=-1), "int32")
+def _first_true(values: Tensor, axis: int) -> Tensor:
+    # Keras' argmax of floats takes several passes to care for negative zeros.
+    return ops.cast(ops.argmax(ops.cast(values, "int32"), axis=axis), "int32")
+
+
+def _first_pixels(maps: Tensor) -> Tensor:
+    """(n, k) int32: where each map's first pixel lies in the flattened (n, h, w, k)."""
+    _, height, width, k = maps.shape
+    images = ops.arange(ops.shape(maps)[0], dtype="int32") * (height * width * k)
+    return images[:, None] + np.arange(k, dtype="int32")
+
+
+def _pick(values: Tensor, index: Tensor) -> Tensor:
+    """The values at the given places of the flattened array.
+
+    Places count in int32: enough for maps of 8 GB at once.
+    """
+    return ops.take(ops.reshape(values, (-1,)), index, axis=0)
 
 
 def _correlate(maps: Tensor, sigma: float) -> Tensor:
-    """(n, k, h, w) -> the same, correlated with a Gaussian and divided by its norm in the map."""
-    _, _, height, width = maps.shape
+    """(n, h, w, k) -> the same, correlated with a Gaussian and divided by its norm in the map."""
+    _, height, width, k = maps.shape
     rows, columns = _whole_gaussians(height, sigma), _whole_gaussians(width, sigma)
-    return ops.matmul(rows, ops.matmul(maps, columns.T))
+    fit = ops.matmul(rows, ops.reshape(maps, (-1, height, width * k)))
+    return ops.matmul(columns, ops.reshape(fit, (-1, height, width, k)))
 
 
 def _whole_gaussians(n: int, sigma: float) -> np.ndarray:
@@ -179,55 +209,73 @@ def _whole_gaussians(n: int, sigma: float) -> np.ndarray:
     return gaussians.astype("float32")
 
 
+def _fine_shift(maps: Tensor, column: Tensor, row: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+    """How far right and down of each whole pixel the Gaussian fits best, in map pixels."""
+    patch, left, top = _cut_patches(maps, column, row, math.ceil(3 * sigma))
+    _, _, p, q = patch.shape
+    steps = max(4, math.ceil(1 / (FINE * sigma)))
+    rows = ops.take(_shifted_gaussians(p, sigma, steps), row - top, axis=0)
+    columns = ops.take(_shifted_gaussians(q, sigma, steps), column - left, axis=0)
+    fit = _exact_matmul(_exact_matmul(rows, patch), ops.swapaxes(columns, 2, 3))
+    right, down = _summit(fit)
+    return right / steps, down / steps
+
+
 def _cut_patches(
     maps: Tensor, column: Tensor, row: Tensor, radius: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Patches (n, k, p, q) around each maximum, moved to lie within the map; left and top."""
-    _, k, height, width = maps.shape
+    _, height, width, k = maps.shape
     p, q = min(2 * radius + 1, height), min(2 * radius + 1, width)
     top = ops.clip(row - radius, 0, height - p)
     left = ops.clip(column - radius, 0, width - q)
-    steps = (np.arange(p)[:, None] * width + np.arange(q)).ravel().astype("int32")
-    index = (top * width + left)[..., None] + ops.convert_to_tensor(steps)
-    patch = ops.take_along_axis(ops.reshape(maps, (-1, k, height * width)), index, axis=2)
+    steps = ((np.arange(p)[:, None] * width + np.arange(q)) * k).ravel().astype("int32")
+    patch = _pick(maps, (_first_pixels(maps) + (top * width + left) * k)[..., None] + steps)
     return ops.reshape(patch, (-1, k, p, q)), left, top
 
 
-def _search_steps(upsample_factor: int) -> list[np.ndarray]:
-    """Offsets to try in turn, each around the best of those before: ever finer.
+def _shifted_gaussians(n: int, sigma: float, steps: int) -> np.ndarray:
+    """(n, g, n) float32: around each of n pixels, g Gaussians 1 / steps apart, each of norm 1."""
+    reach = math.ceil(REACH * steps)
+    centres = np.arange(n)[:, None] + np.arange(-reach, reach + 1) / steps
+    gaussians = np.exp(-((centres[..., None] - np.arange(n)) ** 2) / (2 * sigma**2))
+    gaussians /= np.linalg.norm(gaussians, axis=2, keepdims=True)
+    return gaussians.astype("float32")
 
-    The correlation has one maximum within a pixel, so that two short rounds find the same as one
-    over all steps, at a thirtieth of the cost.
+
+def _summit(fit: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, k, g, g) -> how many steps right and down of its middle the maximum of each lies.
+
+    A parabola through the best step and its eight neighbours says where between the steps.
     """
-    if upsample_factor == 1:
-        return []
-    stride = round(math.sqrt(upsample_factor))
-    n_strides = int(REACH * upsample_factor / stride)
-    coarse = np.arange(-n_strides, n_strides + 1) * stride
-    fine = np.arange(1 - stride, stride)
-    return [(steps / upsample_factor).astype("float32") for steps in (coarse, fine)]
+    _, k, g, _ = fit.shape
+    flat = ops.reshape(fit, (-1, k, g * g))
+    best = _first_true(flat >= ops.max(flat, axis=2, keepdims=True), axis=2)
+    row, column = ops.clip(best // g, 1, g - 2), ops.clip(best % g, 1, g - 2)
+    first = ops.arange(ops.shape(fit)[0], dtype="int32") * (k * g * g)
+    first = first[:, None] + np.arange(k, dtype="int32") * (g * g)
+    around = np.array([-g - 1, -g, -g + 1, -1, 0, 1, g - 1, g, g + 1], "int32")
+    near = _pick(fit, (first + row * g + column)[..., None] + around)
+    right, down = _top_of_parabola([near[..., i] for i in range(9)])
+    middle = g // 2
+    return (
+        ops.cast(column - middle, "float32") + right,
+        ops.cast(row - middle, "float32") + down,
+    )
 
 
-def _best_of(
-    patch: Tensor, x: Tensor, y: Tensor, offsets: np.ndarray, sigma: float
-) -> tuple[Tensor, Tensor]:
-    """Of all places x + offset, y + offset in a patch, the one where the Gaussian fits best."""
-    _, k, p, q = patch.shape
-    n_offsets = len(offsets)
-    offsets = ops.convert_to_tensor(offsets)
-    rows = _shifted_gaussians(y[..., None] + offsets, p, sigma)
-    columns = _shifted_gaussians(x[..., None] + offsets, q, sigma)
-    fit = _exact_matmul(_exact_matmul(rows, patch), ops.swapaxes(columns, 2, 3))
-    fit = ops.reshape(fit, (-1, k, n_offsets * n_offsets))
-    best = _first_true(fit >= ops.max(fit, axis=-1, keepdims=True))
-    return x + ops.take(offsets, best % n_offsets), y + ops.take(offsets, best // n_offsets)
-
-
-def _shifted_gaussians(centres: Tensor, n: int, sigma: float) -> Tensor:
-    """(n, k, g) centres -> (n, k, g, p) Gaussians over p pixels, each of norm 1."""
-    distance = ops.arange(n, dtype="float32") - centres[..., None]
-    gaussians = ops.exp(-ops.square(distance) / (2 * sigma**2))
-    return gaussians * ops.rsqrt(ops.sum(ops.square(gaussians), axis=-1, keepdims=True))
+def _top_of_parabola(values: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Nine neighbouring values, row by row -> x and y of the top; 0 where there is none."""
+    dx, dy = (values[5] - values[3]) / 2, (values[7] - values[1]) / 2
+    dxx = values[5] - 2 * values[4] + values[3]
+    dyy = values[7] - 2 * values[4] + values[1]
+    dxy = (values[8] - values[6] - values[2] + values[0]) / 4
+    bend = dxx * dyy - dxy * dxy
+    is_top = ops.logical_and(bend > 0, dxx < 0)
+    bend = ops.where(is_top, bend, 1.0)
+    x = ops.where(is_top, (dxy * dy - dyy * dx) / bend, 0.0)
+    y = ops.where(is_top, (dxy * dx - dxx * dy) / bend, 0.0)
+    return ops.clip(x, -1.0, 1.0), ops.clip(y, -1.0, 1.0)
 
 
 def _exact_matmul(a: Tensor, b: Tensor) -> Tensor:

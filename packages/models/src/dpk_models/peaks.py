@@ -169,7 +169,7 @@ def _first_maximum(maps: Tensor, tie: float = 0.0) -> tuple[Tensor, Tensor]:
     enough = highest - tie * ops.abs(highest)
     row = _first_true(of_rows >= enough, axis=1)
     in_row = (_first_pixels(maps) + row * (width * k))[..., None]
-    line = _pick(maps, in_row + np.arange(width, dtype="int32") * k)
+    line = _pick(maps, in_row + ops.convert_to_tensor(k * np.arange(width), "int32"))
     return _first_true(line >= ops.swapaxes(enough, 1, 2), axis=2), row
 
 
@@ -182,7 +182,7 @@ def _first_pixels(maps: Tensor) -> Tensor:
     """(n, k) int32: where each map's first pixel lies in the flattened (n, h, w, k)."""
     _, height, width, k = maps.shape
     images = ops.arange(ops.shape(maps)[0], dtype="int32") * (height * width * k)
-    return images[:, None] + np.arange(k, dtype="int32")
+    return images[:, None] + ops.arange(k, dtype="int32")
 
 
 def _pick(values: Tensor, index: Tensor) -> Tensor:
@@ -230,7 +230,8 @@ def _cut_patches(
     top = ops.clip(row - radius, 0, height - p)
     left = ops.clip(column - radius, 0, width - q)
     steps = ((np.arange(p)[:, None] * width + np.arange(q)) * k).ravel().astype("int32")
-    patch = _pick(maps, (_first_pixels(maps) + (top * width + left) * k)[..., None] + steps)
+    corner = (_first_pixels(maps) + (top * width + left) * k)[..., None]
+    patch = _pick(maps, corner + ops.convert_to_tensor(steps))
     return ops.reshape(patch, (-1, k, p, q)), left, top
 
 
@@ -253,9 +254,9 @@ def _summit(fit: Tensor) -> tuple[Tensor, Tensor]:
     best = _first_true(flat >= ops.max(flat, axis=2, keepdims=True), axis=2)
     row, column = ops.clip(best // g, 1, g - 2), ops.clip(best % g, 1, g - 2)
     first = ops.arange(ops.shape(fit)[0], dtype="int32") * (k * g * g)
-    first = first[:, None] + np.arange(k, dtype="int32") * (g * g)
+    first = first[:, None] + ops.convert_to_tensor(g * g * np.arange(k), "int32")
     around = np.array([-g - 1, -g, -g + 1, -1, 0, 1, g - 1, g, g + 1], "int32")
-    near = _pick(fit, (first + row * g + column)[..., None] + around)
+    near = _pick(fit, (first + row * g + column)[..., None] + ops.convert_to_tensor(around))
     right, down = _top_of_parabola([near[..., i] for i in range(9)])
     middle = g // 2
     return (

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import PeakDetector
 from dpk_core.testing import check_peak_detector, gaussian_maps
-from dpk_models.peaks import Maxima2D, SubpixelMaxima2D, to_image_coordinates
+from dpk_models.peaks import Dark2D, Maxima2D, SubpixelMaxima2D, to_image_coordinates
 
-DETECTORS = [Maxima2D, SubpixelMaxima2D]
+DETECTORS = [Maxima2D, SubpixelMaxima2D, Dark2D]
 
 
 def find(maps: np.ndarray, cls: type = SubpixelMaxima2D, sigma: float = 1.25, **options):

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "DeepLabCut": "dpk_models.deeplabcut",
+    "Dark2D": "dpk_models.peaks",
     "Maxima2D": "dpk_models.peaks",
     "PoseModel": "dpk_models.base",
     "StackedDenseNet": "dpk_models.stacked_densenet",

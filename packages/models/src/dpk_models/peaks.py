@@ -16,8 +16,17 @@ from dpk_models.device import has_accelerator
 
 Tensor = Any
 
-NARROWEST = 0.5
+NARROWEST = 0.35
 """Map pixels. A Gaussian with a smaller standard deviation falls between the pixels."""
+
+NARROWEST_CURVE = 0.8
+"""Map pixels. Neighbouring values of a narrower Gaussian tell too little of its logarithm."""
+
+LOWEST = 1e-6
+"""Smaller values have the logarithm of this one."""
+
+SMALLEST = 3
+"""Map pixels a side. On a smaller map whole pixels are all that can be told."""
 
 TIE = 1e-5
 """Two maxima closer than this, relative to the larger one, are equal: the first is taken."""
@@ -149,7 +158,7 @@ class SubpixelMaxima2D(_MapLayer):
         # Every map pixel is in every sum of products: one that is not finite makes all so.
         is_finite = ops.isfinite(fit[:, 0, 0, :])
         x, y = ops.cast(column, "float32"), ops.cast(row, "float32")
-        if self.upsample_factor > 1:
+        if self.upsample_factor > 1 and min(maps.shape[1:3]) >= SMALLEST:
             right, down = _fine_shift(maps, column, row, sigma)
             x, y = x + self._on_grid(right), y + self._on_grid(down)
         return x, y, is_finite
@@ -159,6 +168,71 @@ class SubpixelMaxima2D(_MapLayer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "upsample_factor": self.upsample_factor}
+
+
+@keras.saving.register_keras_serializable(package="dpk")
+class Dark2D(_MapLayer):
+    """The top of a parabola through the logarithms of each smoothed map, around its maximum.
+
+    The logarithm of a Gaussian is a parabola whatever its width, so peaks wider than those that
+    the network learned, as it draws them where it is in doubt, lie where they should. It takes
+    about two thirds of the time of `SubpixelMaxima2D`. It is never more than a pixel from the
+    brightest one of the smoothed map; ties and borders are dealt with as in `SubpixelMaxima2D`.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation of the peaks in map pixels, by which the maps are smoothed
+        (`NARROWEST_CURVE` if that is more).
+
+    Notes
+    -----
+    The distribution-aware decoding of Zhang, Zhu, Dai, Ye & Zhu 2020, CVPR, arXiv:1910.06278:
+    smooth, take the logarithm, and go to the top of its second-order Taylor expansion at the
+    maximum. Unlike there, the maximum is the one of the smoothed map, which noise moves less; and
+    the smoothing Gaussian has norm 1 within the map, not sum 1. Zeros beyond the border draw the
+    smoothed peak inwards half as much as they lower the sum of squares, so that dividing by the
+    root of that puts it back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, x = np.mgrid[:15, :15]
+    >>> maps = np.exp(-((x - 7.3) ** 2 + (y - 5.8) ** 2) / 4)[None, :, :, None]
+    >>> x, y, score = np.asarray(Dark2D(sigma=1.0)(maps))[0, 0]
+    >>> print(f"{x:.2f} {y:.2f}")
+    7.30 5.80
+    """
+
+    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fit = _correlate(maps, max(self.sigma, NARROWEST_CURVE))
+        column, row = _first_maximum(fit, TIE)
+        is_finite = ops.isfinite(fit[:, 0, 0, :])
+        x, y = ops.cast(column, "float32"), ops.cast(row, "float32")
+        if min(maps.shape[1:3]) >= SMALLEST:
+            right, down = _curve_top(fit, column, row)
+            x, y = x + right, y + down
+        return x, y, is_finite
+
+
+def _curve_top(fit: Tensor, column: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """How far right and down of each maximum the logarithm of the map has its top."""
+    _, height, width, k = fit.shape
+    # On the border the parabola goes through the values one pixel further in.
+    centre_column, centre_row = ops.clip(column, 1, width - 2), ops.clip(row, 1, height - 2)
+    centre = _first_pixels(fit) + (centre_row * width + centre_column) * k
+    near = _pick(fit, centre[..., None] + ops.convert_to_tensor(k * _around(width), "int32"))
+    logarithms = ops.log(ops.maximum(near, LOWEST))
+    right, down, is_top = _top_of_parabola([logarithms[..., i] for i in range(9)])
+    right = right + ops.cast(centre_column - column, "float32")
+    down = down + ops.cast(centre_row - row, "float32")
+    shifts = [ops.where(is_top, ops.clip(way, -1.0, 1.0), 0.0) for way in (right, down)]
+    return shifts[0], shifts[1]
+
+
+def _around(width: int) -> np.ndarray:
+    """Offsets of a pixel and its neighbours in an image of that width, row by row."""
+    return (np.arange(-1, 2)[:, None] * width + np.arange(-1, 2)).ravel()
 
 
 def _first_maximum(maps: Tensor, tie: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -255,9 +329,10 @@ def _summit(fit: Tensor) -> tuple[Tensor, Tensor]:
     row, column = ops.clip(best // g, 1, g - 2), ops.clip(best % g, 1, g - 2)
     first = ops.arange(ops.shape(fit)[0], dtype="int32") * (k * g * g)
     first = first[:, None] + ops.convert_to_tensor(g * g * np.arange(k), "int32")
-    around = np.array([-g - 1, -g, -g + 1, -1, 0, 1, g - 1, g, g + 1], "int32")
-    near = _pick(fit, (first + row * g + column)[..., None] + ops.convert_to_tensor(around))
-    right, down = _top_of_parabola([near[..., i] for i in range(9)])
+    near = first + row * g + column
+    near = _pick(fit, near[..., None] + ops.convert_to_tensor(_around(g), "int32"))
+    right, down, _ = _top_of_parabola([near[..., i] for i in range(9)])
+    right, down = ops.clip(right, -1.0, 1.0), ops.clip(down, -1.0, 1.0)
     middle = g // 2
     return (
         ops.cast(column - middle, "float32") + right,
@@ -265,8 +340,8 @@ def _summit(fit: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _top_of_parabola(values: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Nine neighbouring values, row by row -> x and y of the top; 0 where there is none."""
+def _top_of_parabola(values: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Nine neighbouring values, row by row -> x and y of the top, 0 without one; if there is."""
     dx, dy = (values[5] - values[3]) / 2, (values[7] - values[1]) / 2
     dxx = values[5] - 2 * values[4] + values[3]
     dyy = values[7] - 2 * values[4] + values[1]
@@ -276,7 +351,7 @@ def _top_of_parabola(values: list[Tensor]) -> tuple[Tensor, Tensor]:
     bend = ops.where(is_top, bend, 1.0)
     x = ops.where(is_top, (dxy * dy - dyy * dx) / bend, 0.0)
     y = ops.where(is_top, (dxy * dx - dxx * dy) / bend, 0.0)
-    return ops.clip(x, -1.0, 1.0), ops.clip(y, -1.0, 1.0)
+    return x, y, is_top
 
 
 def _exact_matmul(a: Tensor, b: Tensor) -> Tensor:

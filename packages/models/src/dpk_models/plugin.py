@@ -31,6 +31,11 @@ def dpk_peak_detectors() -> list[PeakDetectorSpec]:
             "best fit of a Gaussian, finer than a pixel (Graving et al. 2019)",
             "dpk_models.peaks:SubpixelMaxima2D",
         ),
+        PeakDetectorSpec(
+            "dark",
+            "top of the map's logarithm, for peaks of any width (Zhang et al. 2020)",
+            "dpk_models.peaks:Dark2D",
+        ),
     ]
 
 

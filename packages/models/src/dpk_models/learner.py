@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from dpk_core.errors import ValidationError
 from dpk_models.options import TrainingOptions
 from dpk_models.precision import choose_precision, dtype_policy
 from dpk_models.replicas import choose_devices, layers_of
@@ -77,16 +78,24 @@ class Learner:
 
     def restore(self, network: list[np.ndarray], optimizer: list[np.ndarray]) -> None:
         """Put back what `state` gave."""
+        check_fit(self.network.variables, network)
+        check_fit(self.optimizer.variables, optimizer)
         set_weights(self.network, network)
         for variable, value in zip(self.optimizer.variables, optimizer, strict=True):
             variable.assign(value)
 
     def _network(self, model: PoseModel) -> keras.Model:
-        is_plain = self.precision == "float32" and self.devices.n == 1
-        if is_plain and not self.average:
+        if self.precision == "float32" and self.devices.n == 1 and not self.average:
             return self.kept
         with dtype_policy(self.precision), random_kept():
             network = self.devices.prepare(model.build(model.task))
+        if coarse := {str(o.dtype) for o in network.outputs} - {"float32"}:
+            raise ValidationError(
+                f"precision: {self.precision} needs a network whose outputs are float32, as 16 "
+                f"bits are too coarse for maps; those of {type(model).__name__} are "
+                f'{", ".join(coarse)}. Give its last layers dtype="float32", or train with '
+                'precision="float32" (--precision float32)'
+            )
         for own, theirs in zip(layers_of(network), layers_of(self.kept), strict=True):
             if own.trainable != theirs.trainable:  # somebody froze it
                 own.trainable = theirs.trainable
@@ -120,6 +129,17 @@ def set_weights(network: keras.Model, weights: list[np.ndarray]) -> None:
     """Put back what `weights_of` gave."""
     for variable, value in zip(network.variables, weights, strict=True):
         variable.assign(value)
+
+
+def check_fit(variables: list[keras.Variable], values: list[np.ndarray]) -> None:
+    """ValueError, which names the first that differs, unless shapes are the same."""
+    if len(variables) != len(values):
+        raise ValueError(f"expected {len(variables)} arrays, found {len(values)}")
+    for variable, value in zip(variables, values, strict=True):
+        if tuple(variable.shape) != value.shape:
+            raise ValueError(
+                f"{variable.path}: expected shape {tuple(variable.shape)}, found {value.shape}"
+            )
 
 
 def _copy(variable: keras.Variable) -> np.ndarray:

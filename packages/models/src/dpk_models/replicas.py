@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import keras
@@ -65,14 +66,20 @@ class JaxDevices(Devices):
             return super().step(trainer, *fill_up(images, keypoints, self.n))
 
 
+@cache
+def _mirrored(names: tuple[str, ...]) -> Any:
+    """One strategy for all trainings: a second one would number its messages like the first."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(list(names))
+
+
 class TensorFlowDevices(Devices):
     """A copy of the network on each device, kept the same by summing the gradients."""
 
     def __init__(self, names: list[str]) -> None:
-        import tensorflow as tf
-
         self.n = len(names)
-        self._strategy = tf.distribute.MirroredStrategy(names)
+        self._strategy = _mirrored(tuple(names))
 
     @contextmanager
     def scope(self) -> Iterator[None]:

@@ -28,7 +28,7 @@ from dpk_core.interfaces import Dataset
 from dpk_core.progress import TrainProgress
 from dpk_core.services.loader import BatchLoader
 from dpk_models.interrupts import interrupt_sets
-from dpk_models.learner import Learner, set_weights, weights_of
+from dpk_models.learner import Learner, check_fit, set_weights, weights_of
 from dpk_models.memory import memory_errors
 from dpk_models.options import TrainingOptions
 from dpk_models.record import TrainingRecord
@@ -297,6 +297,7 @@ class _Training:
         )
 
     def _put_back(self, state: RunState) -> None:
+        check_fit(self.model.network.variables, state.best)
         self.learner.restore(state.network, state.optimizer)
         self.best_weights = state.best
         restore_schedule(self.schedule, state.schedule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -35,6 +36,10 @@ def _check_target_or_empty(instance: Any, attribute: attrs.Attribute, value: str
 def _check_summary(_: Any, attribute: attrs.Attribute, value: str) -> None:
     if not isinstance(value, str) or not value.strip() or "\n" in value:
         raise ValidationError(f"summary: expected one line of text, found {value!r}")
+
+
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
 
 
 @attrs.frozen
@@ -129,11 +134,11 @@ class EngineSpec(Spec):
         takes that with the highest. It must be quick to import. Empty: 10.
     """
 
-    suffixes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    precisions: tuple[str, ...] = attrs.field(default=("float32",), converter=tuple)
-    requires: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    exports: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    export_requires: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    suffixes: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    precisions: tuple[str, ...] = attrs.field(default=("float32",), converter=_texts)
+    requires: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    exports: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    export_requires: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     install: str = ""
     priority: str = attrs.field(default="", validator=_check_target_or_empty)
 
@@ -155,7 +160,14 @@ class EngineSpec(Spec):
 
 
 def _are_installed(modules: tuple[str, ...]) -> bool:
-    return all(importlib.util.find_spec(module) is not None for module in modules)
+    return all(_is_installed(module) for module in modules)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # its parent package is absent, or it is half imported
+        return False
 
 
 @attrs.frozen

@@ -20,6 +20,7 @@ import numpy as np
 from dpk_core.errors import DpkError, MissingDependencyError, ModelFileError
 from dpk_core.services.onnx.description import OnnxDescription
 from dpk_core.services.storage import atomic_path
+from dpk_core.services.storage.atomic import check_output
 from dpk_models.saving import describe_model, load_model
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def export_model(
         raise ModelFileError(
             f"expected a file name that ends in {', '.join(FORMATS)}, found {path.name!r}"
         )
+    check_output(path, overwrite=overwrite)
     if keras.backend.backend() != "tensorflow":
         _export_in_tensorflow(model, path, overwrite, check)
         return
@@ -137,7 +139,11 @@ def _check_agreement(model: PoseModel, path: Path) -> None:
     except MissingDependencyError:
         return
     images = np.random.default_rng(0).integers(0, 256, (2, *model.task.image_shape), np.uint8)
-    expected, found = model._run(images), session(images)
+    expected = model._run(images)
+    try:
+        found = session(images)
+    except Exception as error:  # each of its errors is a class of its own below Exception
+        raise ExportError(_cannot(model, error)) from error
     # Where nothing was learned yet, all maps are noise and the least rounding moves the maximum
     # elsewhere: then only scores tell, which don't jump.
     score_off = float(np.abs(found[..., 2] - expected[..., 2]).max())
@@ -153,9 +159,6 @@ def _check_agreement(model: PoseModel, path: Path) -> None:
 
 def _export_other(model: PoseModel, path: Path, overwrite: bool) -> None:
     """OpenVINO and LiteRT, as far as Keras and what is installed can."""
-    from dpk_core.services.storage.atomic import check_output
-
-    check_output(path, overwrite=overwrite)
     form = FORMATS[path.suffix.lower()]
     with _quiet(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".dpk-") as folder:
         made = Path(folder) / path.name
@@ -168,7 +171,11 @@ def _export_other(model: PoseModel, path: Path, overwrite: bool) -> None:
             ) from None
         except Exception as error:  # whatever the converter raises
             raise ExportError(_cannot(model, error)) from error
-        for piece in sorted(Path(folder).iterdir()):  # OpenVINO keeps weights in a file of its own
+        # OpenVINO keeps weights in a file of its own; the one that was asked for comes last.
+        pieces = sorted(Path(folder).iterdir(), key=lambda piece: piece.name == path.name)
+        for piece in pieces:
+            check_output(path.with_name(piece.name), overwrite=overwrite)
+        for piece in pieces:
             os.replace(piece, path.with_name(piece.name))
 
 

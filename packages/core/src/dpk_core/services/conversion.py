@@ -2,7 +2,8 @@
 
 Converting takes seconds and needs the framework that trained the model; running the result needs
 neither. The name of a converted file holds a hash of all that it was made of, so that it can
-never be that of another model. A conversion that failed is remembered too, with its cause.
+never be that of another model, and beside it lies a hash of its content: a file that was damaged
+is made again. A conversion that failed is remembered too, with its cause.
 """
 
 from __future__ import annotations
@@ -10,22 +11,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from dpk_core import __version__
 from dpk_core.errors import DpkError, MissingDependencyError, OutputError
+from dpk_core.services.fingerprints import file_hash
 from dpk_core.services.storage import atomic_path
-from dpk_core.services.storage.atomic import output_errors
+from dpk_core.services.storage.atomic import check_output, output_errors
 
 CACHE_VARIABLE = "DPK_CACHE"
 """Names the environment variable with another folder for the cache."""
 
 KEPT = 20
 """Converted models that stay; of more, those used longest ago are deleted."""
+
+_LONGEST_WAIT = 600.0
+_DAY = 86400.0
 
 
 def cache_folder() -> Path:
@@ -52,6 +60,15 @@ class Conversion:
         key = hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
         self.path = cache_folder() / f"{key}{suffix}"
         self._failure = self.path.with_suffix(".failed")
+        self._hash = self.path.with_suffix(".hash")
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the converted file is there and as it was written."""
+        try:
+            return self._hash.read_text(encoding="utf-8") == file_hash(self.path)
+        except (OSError, ValueError):  # not there, or not to be read
+            return False
 
     @property
     def failure(self) -> str | None:
@@ -73,31 +90,68 @@ class Conversion:
         OutputError
             When nothing can be written to the cache.
         """
+        if self.is_made:  # a cache that may only be read is good enough for that
+            with suppress(OSError):
+                os.utime(self.path)
+            return self.path
         with output_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):
-            if self.path.is_file():
-                os.utime(self.path)
-                return self.path
-            try:
-                with atomic_path(self.path, overwrite=True) as temporary:
-                    make(Path(temporary))
-            except (OutputError, MissingDependencyError):
-                raise  # the next attempt may go better
-            except DpkError as error:
-                self._failure.write_text(str(error), encoding="utf-8")
-                raise
-            self._failure.unlink(missing_ok=True)
+        check_output(self.path, overwrite=True)
+        with self._only_maker():
+            if not self.is_made:
+                self._make(make)
         _delete_oldest(self.path.parent)
         return self.path
 
+    def _make(self, make: Callable[[Path], None]) -> None:
+        self._hash.unlink(missing_ok=True)
+        try:
+            with atomic_path(self.path, overwrite=True) as temporary:
+                make(Path(temporary))
+            with atomic_path(self._hash, overwrite=True) as temporary:
+                temporary.write_text(file_hash(self.path), encoding="utf-8")
+        except (OutputError, MissingDependencyError):
+            raise  # the next attempt may go better
+        except DpkError as error:
+            with suppress(OSError):  # then it is tried again
+                self._failure.write_text(str(error), encoding="utf-8")
+            raise
+        self._failure.unlink(missing_ok=True)
+
+    @contextmanager
+    def _only_maker(self) -> Iterator[None]:
+        lock = FileLock(self.path.with_suffix(".lock"))
+        try:
+            with output_errors(self.path):
+                lock.acquire(timeout=_LONGEST_WAIT)
+        except Timeout:
+            raise OutputError(
+                f"another process has been converting the model to {self.path} for "
+                f"{_LONGEST_WAIT / 60:.0f} minutes; see whether it hangs"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
 
 def _delete_oldest(folder: Path) -> None:
-    """Keep the cache small; a file that another process deletes at the same time is fine."""
-    for pattern in ("*.onnx", "*.failed", "*.lock"):
-        files = sorted(folder.glob(pattern), key=_last_use, reverse=True)
-        for path in files[KEPT:]:
-            path.unlink(missing_ok=True)
+    """Keep the cache small; a file that another process uses or deletes meanwhile is fine."""
+    conversions: dict[str, list[Path]] = defaultdict(list)
+    for path in folder.iterdir():
+        if not path.name.startswith("."):
+            conversions[path.stem].append(path)
+        elif time.time() - _last_use(path) > _DAY:  # of a process that was killed
+            _delete(path)
+    by_use = sorted(conversions.values(), key=lambda files: max(map(_last_use, files)))
+    for files in by_use[:-KEPT]:
+        for path in files:
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
 
 
 def _last_use(path: Path) -> float:

@@ -7,6 +7,7 @@ open a file itself, the model is converted for it once, and the result kept for 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -101,7 +102,7 @@ def plan_engine(
         raise ValidationError(f"precision: expected {', '.join(PRECISIONS)}; found {precision!r}")
     if not path.is_file():
         raise FileMissingError(f"no model at {path}")
-    engines = [spec for spec in registry().specs("engines") if isinstance(spec, EngineSpec)]
+    engines = _engines()
     if not any(_suffix(path) in e.suffixes for e in engines):
         raise ModelFileError(_nothing_opens(path, engines))
     if engine == "auto":
@@ -121,16 +122,21 @@ def open_model(
     They differ where the model cannot be converted for an engine that was chosen here.
     """
     try:
-        path = _converted(plan, calibration)
+        return _open(plan, calibration), plan
     except DpkError:
         own = [e for e in _engines_that_open(plan.path) if e.is_available]
         if not plan.is_choice or plan.is_direct or plan.precision != "float32" or not own:
             raise
-        plan, path = attrs.evolve(plan, engine=max(own, key=EngineSpec.rank)), plan.path
-    load = plan.engine.load()
-    if plan.precision == "float32":
-        return load(path), plan  # most engines know no other
-    return load(path, precision=plan.precision), plan
+        plan = attrs.evolve(plan, engine=max(own, key=EngineSpec.rank))
+    return _open(plan, calibration), plan
+
+
+def other_plans(plan: EnginePlan) -> list[EnginePlan]:
+    """The same file and precision with each other engine that can run it."""
+    engines = _engines()
+    others = [e for e in engines if e is not plan.engine]
+    able = [e for e in others if _problem(e, plan.path, plan.precision, engines) is None]
+    return [attrs.evolve(plan, engine=engine, is_choice=False) for engine in able]
 
 
 def exported_file(path: str | PathLike[str]) -> Path | None:
@@ -138,15 +144,30 @@ def exported_file(path: str | PathLike[str]) -> Path | None:
     path = Path(path)
     if _suffix(path) == ".onnx":
         return path
-    conversion = Conversion(file_hash(path), ".onnx")
-    return conversion.path if conversion.path.is_file() else None
+    if not any(".onnx" in e.exports for e in _engines_that_open(path)):
+        return None
+    conversion = _exported(path, ".onnx")
+    return conversion.path if conversion.is_made else None
+
+
+def _open(plan: EnginePlan, calibration: Calibration | None) -> Model:
+    path = _converted(plan, calibration)
+    load = plan.engine.load()
+    if plan.precision == "float32":
+        return load(path)  # most engines know no other
+    return load(path, precision=plan.precision)
 
 
 def _best(path: Path, precision: str, engines: list[EngineSpec]) -> EngineSpec:
-    problems = {e.name: _problem(e, path, precision, engines) for e in engines}
-    able = [e for e in engines if problems[e.name] is None and not _failed_before(e, path)]
-    if able:
-        return max(able, key=EngineSpec.rank)
+    problems: dict[str, DpkError | None] = {
+        e.name: _problem(e, path, precision, engines) for e in engines
+    }
+    able = [e for e in engines if problems[e.name] is None]
+    for engine in sorted(able, key=EngineSpec.rank, reverse=True):
+        failure = _failure_before(engine, path)
+        if failure is None:
+            return engine
+        problems[engine.name] = ModelFileError(failure)
     own = [e.name for e in engines if _suffix(path) in e.suffixes]
     causes = "\n".join(f"{name}: {problems[name]}" for name in problems if problems[name])
     raise MissingDependencyError(
@@ -161,8 +182,7 @@ def _problem(
     """Why an engine cannot run a model file; None when it can."""
     if not engine.is_available:
         return MissingDependencyError(
-            f"the engine {engine.name} is not installed"
-            + (f"; install it with: {engine.install}" if engine.install else "")
+            f"the engine {engine.name} is not installed" + _install_hint(engine)
         )
     if precision not in engine.precisions:
         return ValidationError(
@@ -172,7 +192,7 @@ def _problem(
     if _suffix(path) in engine.suffixes:
         return None
     openers = [e for e in engines if _suffix(path) in e.suffixes]
-    exporters = [e for e in openers if set(e.exports) & set(engine.suffixes)]
+    exporters = [e for e in openers if _common_form(e, engine)]
     if not exporters:
         return ModelFileError(
             f"the engine {engine.name} opens {', '.join(engine.suffixes)} files, and "
@@ -181,32 +201,74 @@ def _problem(
     if not any(e.is_available and e.can_export for e in exporters):
         return MissingDependencyError(
             f"{path.name} has to be converted for the engine {engine.name}, and what does that is "
-            f"not installed; install it with: {exporters[0].install}"
+            "not installed" + _install_hint(exporters[0])
         )
     return None
 
 
-def _failed_before(engine: EngineSpec, path: Path) -> bool:
-    return _suffix(path) not in engine.suffixes and _exported(path, engine).failure is not None
+def _install_hint(engine: EngineSpec) -> str:
+    return f"; install it with: {engine.install}" if engine.install else ""
+
+
+def _failure_before(engine: EngineSpec, path: Path) -> str | None:
+    """Why the model could not be converted for the engine when that was tried."""
+    if _suffix(path) in engine.suffixes:
+        return None
+    return _exported(path, _form_for(engine, path)).failure
 
 
 def _converted(plan: EnginePlan, calibration: Calibration | None) -> Path:
     """A file that the engine opens, in the precision that was asked for."""
     path = plan.path
     if not plan.is_direct:
-        path = _exported(path, plan.engine).get(lambda target: _export(plan.path, target))
-    if plan.precision == "int8":
+        conversion = _exported(path, _form_for(plan.engine, path))
+        path = conversion.get(lambda target: _export(plan.path, target))
+    if plan.precision == "int8" and _suffix(path) == ".onnx":
         path = _quantized(path, calibration)
     return path
 
 
-def _exported(path: Path, engine: EngineSpec) -> Conversion:
-    return Conversion(file_hash(path), engine.suffixes[0])
+def _exported(path: Path, form: str) -> Conversion:
+    """Another release of what exports may do better: it makes a conversion of its own."""
+    exporters = [e for e in _engines_that_open(path) if form in e.exports]
+    packages = {name for e in exporters for name in software_of(e, e.export_requires)}
+    return Conversion(file_hash(path), form, exported_by=sorted(packages))
 
 
 def _export(source: Path, target: Path) -> None:
-    opener = max((e for e in _engines_that_open(source) if e.can_export), key=EngineSpec.rank)
-    opener.load()(source).export(target)
+    exporters = [
+        e
+        for e in _engines_that_open(source)
+        if e.is_available and e.can_export and _suffix(target) in e.exports
+    ]
+    max(exporters, key=EngineSpec.rank).load()(source).export(target)
+
+
+def _form_for(engine: EngineSpec, path: Path) -> str:
+    """The suffix of the file that the model has to become for the engine."""
+    return next(filter(None, (_common_form(e, engine) for e in _engines_that_open(path))))
+
+
+def _common_form(exporter: EngineSpec, engine: EngineSpec) -> str | None:
+    return next((suffix for suffix in engine.suffixes if suffix in exporter.exports), None)
+
+
+def software_of(engine: EngineSpec, modules: tuple[str, ...]) -> list[str]:
+    """The package that brought an engine, and those of some modules, with their versions."""
+    brought_by = [
+        plugin.origin
+        for plugin in registry().plugins
+        for _, spec in plugin.specs
+        if spec is engine and plugin.distribution != "dpk-core"
+    ]
+    return [*brought_by, *(f"{name} {_version(name)}".strip() for name in modules)]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:  # named otherwise than its module
+        return ""
 
 
 def _quantized(path: Path, calibration: Calibration | None) -> Path:
@@ -227,9 +289,12 @@ def _quantized(path: Path, calibration: Calibration | None) -> Path:
     return conversion.get(lambda target: quantize(path, target, images))
 
 
+def _engines() -> list[EngineSpec]:
+    return [spec for spec in registry().specs("engines") if isinstance(spec, EngineSpec)]
+
+
 def _engines_that_open(path: Path) -> list[EngineSpec]:
-    specs = registry().specs("engines")
-    return [s for s in specs if isinstance(s, EngineSpec) and _suffix(path) in s.suffixes]
+    return [engine for engine in _engines() if _suffix(path) in engine.suffixes]
 
 
 def _suffix(path: Path) -> str:

@@ -16,9 +16,7 @@ from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Dataset
 from dpk_core.services.imaging import (
     coordinates_to_original,
-    match_channels,
     prepare_images,
-    resize_image,
     scaled_size,
 )
 from dpk_core.task import Task
@@ -101,6 +99,8 @@ class Realtime:
         self._run = run
         self.task = task
         self._input = np.zeros((1, *task.image_shape), np.uint8)
+        size = task.image_shape[:2]
+        self._is_unscaled = scaled_size(size, task.scale) == size
 
     def warm_up(self, calls: int = 3) -> None:
         """Run on a black frame, so that the first real one is as quick as any."""
@@ -114,7 +114,8 @@ class Realtime:
         Parameters
         ----------
         frame
-            (h, w, c) or, for gray, (h, w) uint8, of the size of the original training images.
+            (h, w, c) or, for gray, (h, w) uint8, of the size of the original training images; gray
+            and colour are converted to what the network was trained on.
 
         Returns
         -------
@@ -125,28 +126,17 @@ class Realtime:
         ValidationError
             On a frame of another size or type.
         """
+        frame = np.asarray(frame)
         if frame.ndim == 2:
             frame = frame[..., None]
-        if frame.shape == self.task.image_shape and frame.dtype == np.uint8:
+        size = frame.shape[:2]
+        as_it_is = frame.shape == self.task.image_shape and self._is_unscaled
+        if as_it_is and frame.dtype == np.uint8:
             self._input[0] = frame
-            return np.array(self._run(self._input)[0])
-        size = self._prepare(frame)
+        else:
+            self._input[...] = prepare_images(frame[None], self.task)
+        # A copy: some engines write the next result to the same memory.
         return coordinates_to_original(self._run(self._input)[0], self.task, size)
-
-    def _prepare(self, frame: np.ndarray) -> tuple[int, int]:
-        size = (int(frame.shape[0]), int(frame.shape[1]))
-        target = self.task.image_shape[:2]
-        if frame.ndim != 3 or frame.dtype != np.uint8 or self._target(size) != target:
-            prepare_images(frame[None], self.task)  # says what is wrong
-        channels = self.task.image_shape[2]
-        if channels < frame.shape[2]:
-            frame = match_channels(frame[None], channels)[0]
-        frame = resize_image(frame, target)
-        self._input[0] = match_channels(frame[None], channels)[0]
-        return size
-
-    def _target(self, size: tuple[int, int]) -> tuple[int, int]:
-        return scaled_size(size, self.task.scale)
 
 
 def _predict_batch(run: Run, task: Task, batch: np.ndarray, batch_size: int) -> np.ndarray:

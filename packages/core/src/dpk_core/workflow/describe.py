@@ -26,8 +26,9 @@ MODEL_FORMAT = 1
 def describe_file(path: str | PathLike[str], *, check: bool = False) -> dict[str, Any]:
     """Facts about a file or folder by name, "kind" first; JSON values.
 
-    Knows annotation sets, poses, tracks, models, skeletons, videos, training runs, and what
-    format plugins recognise. Reads as little as it can; a model's plugin need not be installed.
+    Knows annotation sets, poses, tracks, models (exported ones too), skeletons, videos, training
+    runs, and what format plugins recognise. Reads as little as it can; a model's plugin need not
+    be installed.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ def describe_file(path: str | PathLike[str], *, check: bool = False) -> dict[str
     FileMissingError
     FileFormatError
         When nothing knows the file, or it is damaged.
+    MissingDependencyError
+        For an exported model, when nothing is installed that reads it.
     """
     path = Path(path)
     if not path.exists():
@@ -50,6 +53,8 @@ def describe_file(path: str | PathLike[str], *, check: bool = False) -> dict[str
         return _hdf5(path)
     if suffix == ".keras":
         return _model(path)
+    if suffix == ".onnx":
+        return _exported_model(path)
     if suffix == ".csv":
         return _skeleton(path)
     return _video(path, check)
@@ -87,6 +92,25 @@ def _model(path: Path) -> dict[str, Any]:
             f"{path} is cut short or not a model file ({error}); expected a .keras file written "
             "by model.save(); copy it again or train again"
         ) from None
+
+
+def _exported_model(path: Path) -> dict[str, Any]:
+    from dpk_core.services.onnx.description import OnnxDescription, read_metadata
+
+    description = OnnxDescription.from_metadata(read_metadata(path), path)
+    software = ", ".join(description.software) or "unknown software"
+    stored = {
+        "model": description.model,
+        "task": description.task.to_config(),
+        "hyperparameters": dict(description.hyperparameters),
+        "record": description.record,
+    }
+    return {
+        **_model_facts(stored),
+        "needs": f"dpk-core[onnx] or dpk-core[openvino] (written by {software})",
+        "output": f"x, y and score of {description.task.n_keypoints} keypoints",
+        "precision": description.precision,
+    }
 
 
 def _model_facts(stored: dict[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def calibration_frames(source: FrameSource, n: int = 32) -> np.ndarray:
     images = []
     for i in np.unique(np.linspace(0, total - 1, min(n, total)).astype(int)):
         frames = source.frames(int(i))
-        with suppress(VideoError):  # what is damaged is told of when its turn comes
+        with suppress(VideoError, StopIteration):  # damage is told of when its turn comes
             images.append(next(frames))
         if hasattr(frames, "close"):
             frames.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Iterator
 from os import PathLike
@@ -16,9 +15,14 @@ from dpk_core import __version__
 from dpk_core.errors import FileFormatError, OutputExistsError, ValidationError, VideoError
 from dpk_core.interfaces import Model
 from dpk_core.poses import Poses
-from dpk_core.services.engines import EnginePlan, open_model, plan_engine
+from dpk_core.services.engines import (
+    EnginePlan,
+    open_model,
+    other_plans,
+    plan_engine,
+    software_of,
+)
 from dpk_core.services.fingerprints import file_hash
-from dpk_core.services.plugins import registry
 from dpk_core.services.storage import PosesWriter, is_complete, read_poses
 from dpk_core.services.storage.atomic import check_output
 from dpk_core.workflow.frames import FrameSource, calibration_frames, open_frames
@@ -112,6 +116,8 @@ def predict_video(
     plan = plan_engine(model_path, engine, precision)
     with open_frames(video_path, start, stop) as source:
         n = len(source.numbers)
+        if not overwrite:
+            plan = _as_begun(output, plan, source, batch_size)
         if not overwrite and _is_done(output, _job(plan, source, batch_size)):
             return Prediction(output, n, n, time.monotonic() - began)
         progress(0, None, "opening the model")
@@ -178,27 +184,22 @@ def _job(plan: EnginePlan, source: FrameSource, batch_size: int) -> dict[str, An
         "stop": source.numbers.stop,
         "batch_size": batch_size,
         "engine": f"{plan.engine.name}, {plan.precision}",
-        "software": [f"dpk-core {__version__}", *_engine_software(plan)],
+        "software": [f"dpk-core {__version__}", *software_of(plan.engine, plan.engine.requires)],
     }
 
 
-def _engine_software(plan: EnginePlan) -> list[str]:
-    """The packages that compute with the engine, with their versions."""
-    brought_by = [
-        plugin.origin
-        for plugin in registry().plugins
-        for _, spec in plugin.specs
-        if spec is plan.engine and plugin.distribution != "dpk-core"
-    ]
-    needed = [f"{name} {_version(name)}" for name in plan.engine.requires]
-    return [*brought_by, *needed]
+def _as_begun(output: Path, plan: EnginePlan, source: FrameSource, batch_size: int) -> EnginePlan:
+    """The plan, or, where the engine was left to us, one with the engine that began the output.
 
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:  # named otherwise than its module
-        return ""
+    What is the fastest engine may change: one is installed, or a conversion works another time.
+    """
+    if not plan.is_choice or not output.exists():
+        return plan
+    stored = _stored_job(output)
+    if stored == _job(plan, source, batch_size):
+        return plan
+    others = (p for p in other_plans(plan) if _job(p, source, batch_size) == stored)
+    return next(others, plan)
 
 
 def _is_done(output: Path, job: dict[str, Any]) -> bool:
@@ -211,14 +212,7 @@ def _is_done(output: Path, job: dict[str, Any]) -> bool:
     """
     if not output.exists():
         return False
-    try:
-        stored = read_poses(output, 0, 0).provenance.get("job")
-        complete = is_complete(output)
-    except FileFormatError as error:
-        raise OutputExistsError(
-            f"{output} exists and is not a file of poses that could be continued ({error}); "
-            "choose another name, or replace it (--force, overwrite=True)"
-        ) from None
+    stored = _stored_job(output)
     if stored != job:
         known = stored if isinstance(stored, dict) else {}
         differing = [name for name, value in job.items() if known.get(name) != value]
@@ -226,7 +220,17 @@ def _is_done(output: Path, job: dict[str, Any]) -> bool:
             f"{output} exists and is of another job (it differs in: {', '.join(differing)}); "
             "choose another name, or replace it (--force, overwrite=True)"
         )
-    return complete
+    return is_complete(output)
+
+
+def _stored_job(output: Path) -> Any:
+    try:
+        return read_poses(output, 0, 0).provenance.get("job")
+    except FileFormatError as error:
+        raise OutputExistsError(
+            f"{output} exists and is not a file of poses that could be continued ({error}); "
+            "choose another name, or replace it (--force, overwrite=True)"
+        ) from None
 
 
 def _predict_into(

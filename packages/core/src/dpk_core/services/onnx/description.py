@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from dpk_core.errors import DpkError, ModelFileError
+from dpk_core.errors import ModelFileError
 from dpk_core.task import Task
 
 KEY = "dpk"
@@ -91,17 +91,18 @@ class OnnxDescription:
                     f"{path} was written by a newer dpk (format {content['format']}, this one "
                     f"reads up to {FORMAT_VERSION}); update with: python -m pip install -U dpk-core"
                 )
+            record = content.get("record")
             return cls(
                 model=str(content["model"]),
                 task=Task.from_config(content["task"]),
                 precision=str(content["precision"]),
-                hyperparameters=content.get("hyperparameters", {}),
-                record=content.get("record"),
-                software=content.get("software", ()),
+                hyperparameters=dict(content.get("hyperparameters", {})),
+                record=None if record is None else dict(record),
+                software=tuple(map(str, content.get("software", ()))),
             )
         except ModelFileError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, DpkError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ModelFileError(f"{path}: the metadata {KEY!r} is damaged ({error})") from None
 
 

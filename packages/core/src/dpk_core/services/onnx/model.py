@@ -78,11 +78,19 @@ class OnnxModel(Model):
         return evaluate_on(self, dataset, batch_size)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Copy the file."""
+        """Copy the file; the copy's name, too, has to end in ``.onnx``."""
         from dpk_core.services.storage import atomic_path
 
-        with atomic_path(Path(path), overwrite=True) as temporary:
+        path = Path(path)
+        if path.suffix.lower() != ".onnx":
+            raise ModelFileError(f"expected a file name that ends in .onnx, found {path.name!r}")
+        with atomic_path(path, overwrite=True) as temporary:
             shutil.copyfile(self.path, temporary)
+
+    def export(self, path: str | PathLike[str], **options: Any) -> None:
+        raise DpkError(
+            f"{self.path} is exported already; export the .keras file that it was made from"
+        )
 
     def __repr__(self) -> str:
         h, w, c = self.task.image_shape

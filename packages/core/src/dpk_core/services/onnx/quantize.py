@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 
-from dpk_core.errors import MissingDependencyError, ValidationError
+from dpk_core.errors import MissingDependencyError, ModelFileError, ValidationError
 from dpk_core.services.imaging import prepare_images
 from dpk_core.services.onnx.description import OnnxDescription, read_metadata
 from dpk_core.services.onnx.sessions import INSTALL
@@ -43,7 +44,8 @@ def quantize(source: Path, target: Path, images: np.ndarray) -> None:
     ------
     MissingDependencyError
     ModelFileError
-        When the source is not an exported model of ours.
+        When the source is not an exported model of ours, is int8 already, or has nothing that
+        could be computed in integers.
     ValidationError
         Without images, or on images of another size.
     """
@@ -55,6 +57,8 @@ def quantize(source: Path, target: Path, images: np.ndarray) -> None:
             f"int8 needs onnx and onnxruntime; install them with: {INSTALL}"
         ) from None
     description = OnnxDescription.from_metadata(read_metadata(source), source)
+    if description.precision == "int8":
+        raise ModelFileError(f"{source} holds an int8 model already; expected one in float32")
     if not len(images):
         raise ValidationError("int8: expected some images to calibrate with, found none")
     prepared = prepare_images(images, description.task)
@@ -70,28 +74,28 @@ def quantize(source: Path, target: Path, images: np.ndarray) -> None:
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         shaped = Path(folder) / "shaped.onnx"
-        quantization.quant_pre_process(str(source), str(shaped), skip_symbolic_shape=True)
-        graph = onnx.load(shaped).graph
         quantized = Path(folder) / "int8.onnx"
-        quantization.quantize_static(
-            str(shaped),
-            str(quantized),
-            Reader(graph.input[0].name),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED),
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            nodes_to_exclude=_behind_last_convolution(graph),
-        )
+        try:
+            quantization.quant_pre_process(str(source), str(shaped), skip_symbolic_shape=True)
+            graph = onnx.load(shaped).graph
+            quantization.quantize_static(
+                str(shaped),
+                str(quantized),
+                Reader(graph.input[0].name),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=list(QUANTIZED),
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                nodes_to_exclude=_behind_last_convolution(graph),
+            )
+        except Exception as error:  # the quantizer raises whatever its parts do
+            raise ModelFileError(
+                f"{source} could not be made int8 ({type(error).__name__}: {str(error)[:300]}); "
+                "it still predicts in float32"
+            ) from error
         model = onnx.load(quantized)
-        described = OnnxDescription(
-            **{
-                name: getattr(description, name)
-                for name in ("model", "task", "hyperparameters", "record", "software")
-            },
-            precision="int8",
-        )
+        described = attrs.evolve(description, precision="int8")
         onnx.helper.set_model_props(model, described.to_metadata())
         with atomic_path(target, overwrite=True) as temporary:
             onnx.save(model, str(temporary))
@@ -100,7 +104,10 @@ def quantize(source: Path, target: Path, images: np.ndarray) -> None:
 def _behind_last_convolution(graph: Any) -> list[str]:
     """Names of the nodes after the last convolution, which are in order of computation."""
     kinds = [node.op_type for node in graph.node]
-    last = max(i for i, kind in enumerate(kinds) if kind.startswith("Conv"))
+    convolutions = [i for i, kind in enumerate(kinds) if kind in ("Conv", "ConvTranspose")]
+    if not convolutions:
+        raise ValueError("it has no convolution, which is what int8 makes faster")
+    last = max(convolutions)
     return [node.name for node in graph.node[last + 1 :]]
 
 

@@ -33,7 +33,6 @@ from dpk_core.services.sources import open_source
 from dpk_core.services.splits import make_split
 from dpk_core.services.storage import atomic_path
 from dpk_core.services.synthetic import SyntheticAnimal
-from dpk_core.services.test_time import predict_with_mirror
 from dpk_models import StackedDenseNet
 from dpk_models.learner import set_weights, weights_of
 
@@ -218,7 +217,7 @@ def measure(path: Path, name: str, data: Data, arm: Arm, seed: int, images: int)
 def error_of(model: StackedDenseNet, data: Data, flip: bool = False) -> tuple[float, float]:
     """Mean and root mean square of the error on the unseen images, in original pixels."""
     images = np.asarray(data.unseen.images)
-    found = predict_with_mirror(model, images) if flip else model.predict(images)
+    found = model.predict(images, mirror=flip)
     errors = keypoint_errors(data.unseen.keypoints, found[..., :2])
     return float(np.nanmean(errors)), float(np.sqrt(np.nanmean(errors**2)))
 

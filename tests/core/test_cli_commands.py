@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from dpk_core.annotations import AnnotationSet
 from dpk_core.cli.app import COMMANDS, app
+from dpk_core.errors import ValidationError
 from dpk_core.services.plugins import registry
 from dpk_core.services.storage import read_annotations, read_poses, write_annotations
 from dpk_core.services.video import VideoReader
@@ -117,6 +118,40 @@ def test_train_passes_every_option_on(labels, fake_engine, tmp_path):
     assert (split["method"], split["seed"], len(split["validation"])) == ("random", 5, 4)
     assert "best epoch 2, validation error 5.00 px" in result.stdout
     assert "16 training and 4 validation images" in result.stderr
+
+
+def test_train_passes_options_of_the_training_on_only_where_given(labels, monkeypatch):
+    from dpk_core.workflow import train
+
+    seen = {}
+
+    def note(*arguments, **options):
+        seen.update(options)
+        raise ValidationError("enough")
+
+    monkeypatch.setattr(train, "train_model", note)
+    fails("train", labels)
+    assert seen["fit_options"] == {"n_workers": 1}
+    assert seen["generator_options"]["use_graph"] is None
+    fails(
+        *("train", labels, "--recipe", "paper", "--batch-size", 2, "--ema", 0.9, "--graph"),
+        *("--precision", "mixed_float16", "--devices", 2, "--schedule", "cosine"),
+        *("--time-limit", "1m", "--learning-rate", 0.01),
+    )
+    assert seen["fit_options"] == {
+        "recipe": "paper", "batch_size": 2, "n_workers": 1, "learning_rate": 0.01, "ema": 0.9,
+        "schedule": "cosine", "time_limit": 60.0, "precision": "mixed_float16", "devices": 2,
+    }  # fmt: skip
+    assert seen["generator_options"]["use_graph"] is True
+    assert dpk("train", labels, "--devices", "none").exit_code == 2
+
+
+def test_what_a_training_remarks_is_told(labels, fake_engine, tmp_path):
+    arguments = ("train", labels, "-o", tmp_path / "m.fake", "--model", "FakeNet")
+    result = dpk(*arguments, "--augmenter", "none", "--set", "stop=diverged")
+    assert result.exit_code == 0, result.output
+    assert "m.fake: diverged" in result.stdout
+    assert "try a lower learning rate" in result.stderr
 
 
 def test_an_interrupted_training_is_saved_and_tells_how_to_go_on(

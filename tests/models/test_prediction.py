@@ -76,6 +76,16 @@ def test_gray_and_colour_meet():
     assert np.allclose(turned_gray.predict(colour[None]), expected, atol=0.02)
 
 
+@pytest.mark.parametrize(("size", "scale"), [((96, 128), 1.0), ((97, 131), 0.5)])
+def test_the_mirror_finds_the_same_place(size, scale):
+    """Also where the network's images end within a cell of the maps."""
+    model = make(size, scale=scale)
+    images = np.stack([blob(size, xy) for xy in ((40.3, 30.8), (22.0, 41.5))])
+    found = model.predict(images, mirror=True)
+    assert np.abs(found[:, 0, :2] - [(40.3, 30.8), (22.0, 41.5)]).max() < 0.25
+    assert not np.array_equal(found, model.predict(images))
+
+
 def test_arrays_datasets_and_videos_give_the_same(tmp_path):
     model = make((64, 80), channels=3)
     images = np.stack([blob((64, 80), (20 + 5 * i, 30), channels=3) for i in range(7)])

@@ -29,6 +29,7 @@ class Record:
     best_epoch: int = 0
     source: str = ""
     split: dict = attrs.field(factory=dict)
+    notes: list = attrs.field(factory=list)
 
 
 class FakeNet(Model):
@@ -65,7 +66,8 @@ class FakeNet(Model):
             if progress is not None:
                 progress(TrainProgress(epoch, epochs, 1, 1, 0.5, 0.5, 10 / epoch, epoch, 1e-3, 1.0))
         split = json.loads(self.generator.split.to_json())
-        self.record = Record(self.stop, history, epochs, self.generator.source_name, split)
+        notes = ["try a lower learning rate"] if self.stop == "diverged" else []
+        self.record = Record(self.stop, history, epochs, self.generator.source_name, split, notes)
         return self.record
 
     def predict(self, images, batch_size=32):

@@ -125,6 +125,7 @@ class PoseModel(Model):
         images: np.ndarray | Dataset | Any,
         batch_size: int = 32,
         *,
+        mirror: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Find the keypoints in images.
@@ -138,6 +139,9 @@ class PoseModel(Model):
         batch_size
             Images to go through the network at once. The last batch is filled up, so that every
             result is computed by the very same program.
+        mirror
+            Also look at the mirror of each image: twice the time for a somewhat smaller error. For
+            skeletons that name their left-right pairs, and models trained with flips.
         progress
             Called with the number of images done and their total after each batch.
 
@@ -146,8 +150,10 @@ class PoseModel(Model):
         (n, k, 3) float32 of x, y in pixels of the given images, and a score in [0, 1].
         """
         from dpk_core.services.inference import predict_images
+        from dpk_core.services.test_time import with_mirror
 
-        return predict_images(self._run, self.task, images, batch_size, progress)
+        run = with_mirror(self._run, self.skeleton, self.task.sigma) if mirror else self._run
+        return predict_images(run, self.task, images, batch_size, progress)
 
     def evaluate(self, dataset: Dataset | None = None, batch_size: int = 32) -> Mapping[str, Any]:
         """Errors in pixels of the original images.

@@ -1,36 +1,50 @@
-"""Predicting an image and its mirror, and making one pose of the two."""
+"""Predicting every image together with its mirror, and making one pose of the two.
+
+Twice the work for an error a few percent lower: benchmarks/recipes has the numbers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from dpk_core.interfaces import Model
 from dpk_core.skeleton import Skeleton
 
+Run = Callable[[np.ndarray], np.ndarray]
+"""(b, h, w, c) uint8 -> (b, k, 3) of x, y, score, as in `dpk_core.services.inference`."""
 
-def predict_with_mirror(
-    model: Model, images: np.ndarray, batch_size: int = 32, *, agree: float = 8.0
-) -> np.ndarray:
-    """Predict images and their mirrors, which takes twice as long, and combine the two.
 
-    Works with every model and engine.
+def with_mirror(run: Run, skeleton: Skeleton, agree: float) -> Run:
+    """An engine that also looks at the mirror of each image.
 
     Parameters
     ----------
-    images
-        (n, h, w, c) uint8.
+    run
+        The engine.
+    skeleton
+        Its left-right pairs swap in the mirror.
     agree
-        Pixels: where the two lie closer, their mean weighted by score is taken, otherwise the one
-        with the higher score.
+        Pixels: where the two poses lie closer, their mean weighted by score is taken, otherwise
+        the one with the higher score.
 
-    Returns
-    -------
-    (n, k, 3) float32 of x, y in pixels of the images, score.
+    Examples
+    --------
+    >>> def brightest(images):
+    ...     rows, columns = np.divmod(images[..., 0].reshape(len(images), -1).argmax(1), 8)
+    ...     return np.stack([columns, rows, np.ones(len(images))], -1)[:, None]
+    >>> image = np.zeros((1, 6, 8, 1), np.uint8)
+    >>> image[0, 2, 5] = 255
+    >>> with_mirror(brightest, Skeleton(("spot",)), agree=5.0)(image).tolist()
+    [[[5.0, 2.0, 1.0]]]
     """
-    images = np.asarray(images)
-    seen = model.predict(images, batch_size)
-    mirrored = model.predict(np.ascontiguousarray(images[:, :, ::-1]), batch_size)
-    return combine(seen, mirror_back(mirrored, images.shape[2], model.skeleton), agree)
+
+    def run_both(images: np.ndarray) -> np.ndarray:
+        seen = run(images)
+        mirrored = run(np.ascontiguousarray(images[:, :, ::-1]))
+        return combine(seen, mirror_back(mirrored, images.shape[2], skeleton), agree)
+
+    return run_both
 
 
 def mirror_back(poses: np.ndarray, width: int, skeleton: Skeleton) -> np.ndarray:

@@ -76,10 +76,10 @@ def test_gray_and_colour_meet():
     assert np.allclose(turned_gray.predict(colour[None]), expected, atol=0.02)
 
 
-@pytest.mark.parametrize(("size", "scale"), [((96, 128), 1.0), ((97, 131), 0.5)])
-def test_the_mirror_finds_the_same_place(size, scale):
+@pytest.mark.parametrize(("size", "scale", "factor"), [((96, 128), 1.0, 2), ((95, 133), 0.37, 1)])
+def test_the_mirror_finds_the_same_place(size, scale, factor):
     """Also where the network's images end within a cell of the maps."""
-    model = make(size, scale=scale)
+    model = make(size, scale=scale, factor=factor)
     images = np.stack([blob(size, xy) for xy in ((40.3, 30.8), (22.0, 41.5))])
     found = model.predict(images, mirror=True)
     assert np.abs(found[:, 0, :2] - [(40.3, 30.8), (22.0, 41.5)]).max() < 0.25

@@ -67,6 +67,59 @@ def test_agrees_with_a_slow_drawing(seed):
     assert (weights == 1).all()
 
 
+def draw_with_opencv(keypoints: np.ndarray, task: Task, fine: int = 9) -> np.ndarray:
+    """(k, 2) -> segments (h, w, e): thin lines on a fine raster, blurred by OpenCV, and sampled.
+
+    Every segment is divided by its value in the middle, as that of a short one is below 1.
+    """
+    cv2 = pytest.importorskip("cv2")
+    height, width = task.output_shape
+    margin, shift = 40, 8  # map pixels around, so that nothing is cut off; bits of a fraction
+    sigma = fine * task.sigma / task.output_stride
+    on_map = (keypoints + 0.5) / task.output_stride - 0.5
+    on_raster = (on_map + margin) * fine + (fine - 1) / 2
+
+    def segment(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        raster = np.zeros(((height + 2 * margin) * fine, (width + 2 * margin) * fine), np.uint8)
+        ends = [tuple(int(v) for v in np.rint(p * 2**shift)) for p in (a, b)]
+        cv2.line(raster, *ends, 255, 1, cv2.LINE_AA, shift)
+        blurred = cv2.GaussianBlur(raster.astype(np.float64), (0, 0), sigma)
+        middle = cv2.getRectSubPix(
+            blurred.astype(np.float32), (1, 1), tuple(float(v) for v in (a + b) / 2)
+        )[0, 0]
+        inner = blurred[margin * fine : -margin * fine, margin * fine : -margin * fine]
+        return inner[fine // 2 :: fine, fine // 2 :: fine] / middle
+
+    return np.stack([segment(on_raster[a], on_raster[b]) for a, b in EDGES], axis=-1)
+
+
+@pytest.mark.parametrize("stride_exponent", [1, 2, 3])
+def test_segments_agree_with_lines_blurred_by_opencv(stride_exponent):
+    task = Task((40, 56, 1), SKELETON, downsample_factor=stride_exponent, sigma=5.0)
+    rng = np.random.default_rng(stride_exponent)
+    while True:  # lines of some length: OpenCV draws whole pixels of the raster at the ends
+        keypoints = rng.uniform((-5, -5), (60, 45), (7, 2))
+        if min(np.linalg.norm(keypoints[a] - keypoints[b]) for a, b in EDGES) > 12:
+            break
+    maps, _ = draw(keypoints[None], task)
+    segments = maps[0, ..., 9:13] / MAP_SCALE
+    np.testing.assert_allclose(segments, draw_with_opencv(keypoints, task), atol=0.03)
+
+
+@pytest.mark.parametrize("angle", [0, 30, 45, 90, 160])
+def test_a_line_is_as_wide_as_a_peak(angle):
+    """Across the middle of a long segment the profile is the one through a keypoint."""
+    task = Task((81, 81, 1), Skeleton(("a", "b"), (-1, 0)), downsample_factor=0, sigma=3.0)
+    way = np.array([np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))])
+    ends = np.stack([(40, 40) - 30 * way, (40, 40) + 30 * way])
+    segment = draw(ends[None], task)[0][0, ..., 3] / MAP_SCALE
+    y, x = np.mgrid[:81, :81]
+    across = (x - 40) * way[1] - (y - 40) * way[0]
+    near = np.abs((x - 40) * way[0] + (y - 40) * way[1]) < 15
+    profile = np.exp(-(across**2) / (2 * 3.0**2))
+    np.testing.assert_allclose(segment[near], profile[near], atol=1e-3)
+
+
 def test_a_keypoint_on_the_centre_of_a_cell_is_brightest_there():
     keypoints = np.full((1, 7, 2), np.nan)
     keypoints[0, 0] = (21.5, 9.5)  # the middle of image pixels 20..23 and 8..11

@@ -124,6 +124,23 @@ def test_damaged_weights_and_descriptions(saved):
         load_model(path)
 
 
+@pytest.mark.parametrize("key", ["model", "hyperparameters", "task"])
+def test_descriptions_that_lack_something(saved, key):
+    _, path = saved
+    change_description(path, **{key: 3})
+    with pytest.raises(ModelFileError, match=f"it has no '{key}'"):
+        load_model(path)
+
+
+def test_a_record_of_something_else(saved):
+    _, path = saved
+    change_description(path, record={"colour": "red"})
+    with pytest.raises(ModelFileError, match="the training record is damaged.*colour"):
+        load_model(path)
+    change_description(path, record={"best_epoch": 2})  # as written before there was more to say
+    assert load_model(path).record.precision == "float32"
+
+
 def test_newer_versions_absent_plugins_and_other_settings(saved):
     _, path = saved
     change_description(path, format=99)

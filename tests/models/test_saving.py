@@ -135,7 +135,7 @@ def test_descriptions_that_lack_something(saved, key):
 def test_a_record_of_something_else(saved):
     _, path = saved
     change_description(path, record={"colour": "red"})
-    with pytest.raises(ModelFileError, match="the training record is damaged.*colour"):
+    with pytest.raises(ModelFileError, match=r"the training record is damaged.*colour"):
         load_model(path)
     change_description(path, record={"best_epoch": 2})  # as written before there was more to say
     assert load_model(path).record.precision == "float32"

@@ -11,7 +11,7 @@ import attrs
 
 from dpk_core.errors import ValidationError
 
-DEFAULT = "short"
+DEFAULT = "cosine"
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ class Recipe:
 
         Examples
         --------
-        >>> RECIPES["short"].epochs(n_images=90, batch_size=4)
+        >>> RECIPES["cosine"].epochs(n_images=90, batch_size=4)
         174
         """
         return max(self.passes, -(-self.steps // -(-n_images // batch_size)))
@@ -53,7 +53,7 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            "short",
+            "cosine",
             "small batches and a high rate that falls along a cosine to the end of 4,000 steps",
             batch_size=4,
             learning_rate=4e-3,

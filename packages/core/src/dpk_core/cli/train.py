@@ -98,7 +98,7 @@ def command(
         str | None,
         typer.Option(
             help="Where the options below come from that are not given: paper is the published "
-            "routine, short the default."
+            "routine, cosine the default."
         ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,

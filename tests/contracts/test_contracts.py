@@ -23,9 +23,11 @@ from dpk_core.testing import (
 
 SMALL = {
     "DeepLabCut": {"backbone": "mobilenetv2", "alpha": 0.35},
+    "LEAP": {"filters": 4, "downsample_factor": 0},
     "StackedDenseNet": {"growth_rate": 4},
+    "StackedHourglass": {"filters": 8, "n_stacks": 2},
 }
-"""Hyperparameters that make a model small enough for a test."""
+"""What makes a model small enough for a test, and the output stride if it can't have the usual."""
 
 
 def _names(kind: str) -> list[str]:

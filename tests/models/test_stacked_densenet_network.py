@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from dpk_core.errors import ValidationError
 from dpk_core.skeleton import Skeleton
 from dpk_core.task import Task
+from dpk_models.halvings import count_transitions
 from dpk_models.layers import DepthToSpace, SpaceToDepth
-from dpk_models.stacked_densenet import StackedDenseNet, build_network, count_transitions
+from dpk_models.stacked_densenet import StackedDenseNet, build_network
 
 CHAIN_LENGTHS = (8, 4, 4, 4, 4, 4, 4)
 

@@ -13,9 +13,11 @@ __version__ = "0.1.0"
 _WHERE = {
     "DeepLabCut": "dpk_models.deeplabcut",
     "Dark2D": "dpk_models.peaks",
+    "LEAP": "dpk_models.leap",
     "Maxima2D": "dpk_models.peaks",
     "PoseModel": "dpk_models.base",
     "StackedDenseNet": "dpk_models.stacked_densenet",
+    "StackedHourglass": "dpk_models.stacked_hourglass",
     "SubpixelMaxima2D": "dpk_models.peaks",
     "load_model": "dpk_models.saving",
     "pose_model": "dpk_models.base",

@@ -15,6 +15,16 @@ def dpk_models() -> list[ModelSpec]:
             "dpk_models.stacked_densenet:StackedDenseNet",
         ),
         ModelSpec(
+            "StackedHourglass",
+            "stacked residual encoder-decoders (Newell et al. 2016)",
+            "dpk_models.stacked_hourglass:StackedHourglass",
+        ),
+        ModelSpec(
+            "LEAP",
+            "small encoder-decoder with maps as large as the images (Pereira et al. 2019)",
+            "dpk_models.leap:LEAP",
+        ),
+        ModelSpec(
             "DeepLabCut",
             "image classifier as encoder, pretrained or not (Mathis et al. 2018)",
             "dpk_models.deeplabcut:DeepLabCut",

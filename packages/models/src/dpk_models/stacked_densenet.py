@@ -6,6 +6,8 @@ DeepPoseKit 0.3.9, so that the numbers of parameters agree with it.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 import keras
 import numpy as np
@@ -17,12 +19,10 @@ from dpk_models.backbones import Backbone, as_weights
 from dpk_models.base import PoseModel, pose_model
 from dpk_models.densenet_blocks import Wiring, concatenate, normalize_maps
 from dpk_models.framing import crop, pad
+from dpk_models.halvings import count_transitions
 from dpk_models.seeding import seeds_from
 
 Tensor = keras.KerasTensor
-
-MAX_PADDING = 1.2
-"""Automatic padding may enlarge the image's area by this factor to gain another halving."""
 
 _FRONT_ENDS = {2: "conv2_block6_concat", 3: "conv3_block12_concat", 4: "conv4_block24_concat"}
 """Layers of DenseNet-121 that end a dense block, by `downsample_factor`."""
@@ -41,7 +41,8 @@ class StackedDenseNet(PoseModel):
         Encoder-decoders in a row, each with its own output (intermediate supervision).
     n_transitions
         How many times the image is halved, from the image to the innermost maps. -1: as often as
-        both sides can be halved (see `count_transitions`); -2: once less, and so on.
+        both sides can be halved (see `dpk_models.halvings.count_transitions`); -2: once less, and
+        so on.
     growth_rate
         Channels that a dense block adds (two or three times as many deeper down).
     bottleneck_factor
@@ -68,6 +69,8 @@ class StackedDenseNet(PoseModel):
     >>> StackedDenseNet(generator, growth_rate=8).network.output_shape
     [(None, 12, 16, 8), (None, 12, 16, 8)]
     """
+
+    suited_learning_rate: ClassVar[float] = 4e-3
 
     n_stacks: int = 1
     n_transitions: int = -1
@@ -163,56 +166,6 @@ def build_network(
     return keras.Model(images, outputs, name="StackedDenseNet")
 
 
-def count_transitions(task: Task, n_transitions: int = -1) -> int:
-    """How many times the network halves an image, from 1 up.
-
-    -1 halves as often as both sides stay whole numbers (and above 2), as DeepPoseKit does. Where
-    that is not more than `downsample_factor`, the image is padded: the most halvings for which
-    padding to a multiple adds at most 20 % to the area and at least 3 pixels a side are left
-    innermost, and always one more than `downsample_factor`. A positive number is taken as it is.
-
-    Raises
-    ------
-    ValidationError
-        When `downsample_factor` is below 2, `n_transitions` not above it, or the image smaller
-        than two cells of the maps.
-    """
-    height, width, _ = task.image_shape
-    least = task.downsample_factor + 1
-    if task.downsample_factor < 2:
-        raise ValidationError(
-            f"StackedDenseNet: expected downsample_factor >= 2, found {task.downsample_factor}; "
-            "give the TrainingGenerator downsample_factor=2 or more"
-        )
-    if min(task.output_shape) < 2:
-        raise ValidationError(
-            f"StackedDenseNet: images of {height}x{width} pixels leave maps of "
-            f"{task.output_shape[0]}x{task.output_shape[1]} at downsample_factor "
-            f"{task.downsample_factor}, at least 2x2 is needed; use a smaller downsample_factor "
-            "or larger images"
-        )
-    if isinstance(n_transitions, bool) or not isinstance(n_transitions, (int, np.integer)):
-        raise ValidationError(f"n_transitions: expected an integer, found {n_transitions!r}")
-    chosen = int(n_transitions)
-    if chosen < 0:
-        most = min(_count_halvings(height), _count_halvings(width))
-        if most < least:
-            most = _count_halvings_with_padding(height, width, least)
-        chosen += most + 1
-    if chosen < least or n_transitions == 0:
-        raise ValidationError(
-            f"n_transitions: {n_transitions} gives {max(chosen, 0)} for images of "
-            f"{height}x{width}; expected at least {least}, one more than downsample_factor "
-            f"({task.downsample_factor})"
-        )
-    if 2 ** (chosen - 1) > max(height, width):
-        raise ValidationError(
-            f"n_transitions: {chosen} halvings need images of about {2**chosen} pixels, found "
-            f"{height}x{width}; use a smaller number, or -1 to choose by image size"
-        )
-    return chosen
-
-
 def _backbone(name: str, task: Task) -> Backbone:
     if name != "densenet121":
         raise ValidationError(
@@ -224,24 +177,6 @@ def _backbone(name: str, task: Task) -> Backbone:
             f"{task.downsample_factor}; give the TrainingGenerator another one, or backbone=None"
         )
     return Backbone(name, end=_FRONT_ENDS[task.downsample_factor])
-
-
-def _count_halvings(side: int) -> int:
-    n = 0
-    while side % 2 == 0 and side > 2:
-        side //= 2
-        n += 1
-    return n
-
-
-def _count_halvings_with_padding(height: int, width: int, least: int) -> int:
-    best = least
-    for n in range(least + 1, least + 8):
-        padded = [-(-side // 2**n) * 2**n for side in (height, width)]
-        fits = padded[0] * padded[1] <= MAX_PADDING * height * width
-        if fits and min(padded) >= 3 * 2**n:
-            best = n
-    return best
 
 
 def _check_hyperparameters(

@@ -1,0 +1,208 @@
+"""LEAP: a small encoder-decoder whose maps are as large as its images.
+
+Source: Pereira et al. 2019, Nature Methods 16:117, "Fast animal pose estimation using deep neural
+networks", as Graving et al. 2019 (eLife 8:e47994) compare with it; the wiring and the options are
+those of DeepPoseKit 0.3.9, so that the numbers of parameters agree with it.
+"""
+
+from __future__ import annotations
+
+import attrs
+import keras
+import numpy as np
+from keras import layers
+
+from dpk_core.errors import ValidationError
+from dpk_core.task import Task
+from dpk_models.base import PoseModel, pose_model
+from dpk_models.framing import crop, pad
+
+Tensor = keras.KerasTensor
+
+N_HALVINGS = 2
+POOLING = ("max", "average")
+UPSAMPLING = ("transposed", "nearest", "bilinear", "bicubic")
+ACTIVATIONS = ("relu", "selu", "elu", "leaky_relu", "gelu", "silu", "tanh")
+
+
+@pose_model
+class LEAP(PoseModel):
+    """LEAP of Pereira et al. 2019: simple, and slow, as all maps have the size of the image.
+
+    Parameters
+    ----------
+    source
+        A `TrainingGenerator` to train from, or only a `Task`. Its ``downsample_factor`` must be 0.
+    filters
+        Channels of the first convolutions; twice and four times as many deeper down.
+    batch_normalization
+        Normalize after every convolution, which then has no bias. Without effect with "selu",
+        which normalizes by itself.
+    pooling
+        "max" or "average".
+    upsampling
+        How images grow again: "transposed" convolutions as in the paper, or "nearest", "bilinear"
+        or "bicubic" interpolation.
+    activation
+        Of the convolutions: "relu", "selu", "elu", "leaky_relu", "gelu", "silu" or "tanh". With
+        "selu" they have no bias and LeCun's initial weights.
+
+    Examples
+    --------
+    >>> from dpk_core.testing import dot_annotations
+    >>> from dpk_core import TrainingGenerator
+    >>> generator = TrainingGenerator(dot_annotations(), augmenter=None, downsample_factor=0)
+    >>> LEAP(generator, filters=8).network.output_shape
+    (None, 48, 64, 8)
+    """
+
+    filters: int = 64
+    batch_normalization: bool = False
+    pooling: str = "max"
+    upsampling: str = "transposed"
+    activation: str = "relu"
+
+    def build(self, task: Task) -> keras.Model:
+        return build_network(
+            task,
+            filters=self.filters,
+            batch_normalization=self.batch_normalization,
+            pooling=self.pooling,
+            upsampling=self.upsampling,
+            activation=self.activation,
+        )
+
+
+def build_network(
+    task: Task,
+    *,
+    filters: int = 64,
+    batch_normalization: bool = False,
+    pooling: str = "max",
+    upsampling: str = "transposed",
+    activation: str = "relu",
+) -> keras.Model:
+    """The network: one image to one set of maps of the same size.
+
+    Parameters
+    ----------
+    task
+        Fixes image shape and channels. Its `downsample_factor` must be 0.
+    filters, batch_normalization, pooling, upsampling, activation
+        See `LEAP`.
+
+    Returns
+    -------
+    keras.Model
+        From (n, h, w, c) uint8 to (n, h, w, task.n_output_channels) on the scale 0..255. Images
+        are padded at the bottom and right to a multiple of 4 and the maps cropped again.
+
+    Raises
+    ------
+    ValidationError
+        On another `downsample_factor`, or a hyperparameter that is out of range.
+    """
+    if task.downsample_factor != 0:
+        raise ValidationError(
+            f"LEAP: expected downsample_factor 0, the only one that it can have, found "
+            f"{task.downsample_factor}; give the TrainingGenerator downsample_factor=0, or choose "
+            "a model whose maps can be smaller, such as StackedDenseNet"
+        )
+    _check_hyperparameters(filters, batch_normalization, pooling, upsampling, activation)
+    wiring = _Wiring(batch_normalization and activation != "selu", pooling, upsampling, activation)
+
+    images = keras.Input(task.image_shape, dtype="uint8", name="images")
+    x = layers.Rescaling(2.0 / 255.0, -1.0, name="normalize")(images)
+    x = pad(x, 2**N_HALVINGS)
+    x = wiring.pool(wiring.block(x, filters, 3, "down0"), "down0")
+    x = wiring.pool(wiring.block(x, 2 * filters, 3, "down1"), "down1")
+    x = wiring.block(x, 4 * filters, 3, "innermost")
+    x = wiring.double(x, 2 * filters, "up0")
+    x = wiring.block(x, 2 * filters, 2, "up0")
+    maps = crop(wiring.output(x, task.n_output_channels), task.output_shape)
+    return keras.Model(images, maps, name="LEAP")
+
+
+@attrs.frozen
+class _Wiring:
+    """How the layers are connected; every method takes and gives tensors."""
+
+    normalized: bool
+    pooling: str
+    upsampling: str
+    activation: str
+
+    def block(self, x: Tensor, filters: int, n_layers: int, name: str) -> Tensor:
+        """3x3 convolutions, one after the other."""
+        for i in range(n_layers):
+            x = layers.Conv2D(
+                filters,
+                3,
+                padding="same",
+                activation=self.activation,
+                use_bias=self._use_bias,
+                kernel_initializer=self._initializer,
+                name=f"{name}_conv{i}",
+            )(x)
+            if self.normalized:
+                x = layers.BatchNormalization(name=f"{name}_conv{i}_normalize")(x)
+        return x
+
+    def pool(self, x: Tensor, name: str) -> Tensor:
+        kind = layers.MaxPooling2D if self.pooling == "max" else layers.AveragePooling2D
+        return kind(2, name=f"{name}_pool")(x)
+
+    def double(self, x: Tensor, filters: int, name: str) -> Tensor:
+        """Twice as high and wide; only a transposed convolution changes the channels."""
+        if self.upsampling == "transposed":
+            x = layers.Conv2DTranspose(
+                filters,
+                3,
+                strides=2,
+                padding="same",
+                activation=self.activation,
+                use_bias=self._use_bias,
+                kernel_initializer="glorot_normal",
+                name=f"{name}_double",
+            )(x)
+        else:
+            x = self._interpolate(x, name)
+        return layers.BatchNormalization(name=f"{name}_normalize")(x) if self.normalized else x
+
+    def output(self, x: Tensor, n_channels: int) -> Tensor:
+        # Also in mixed precision in 32 bits: 16 are too coarse for maps.
+        options = {"padding": "same", "dtype": "float32", "name": "output"}
+        if self.upsampling == "transposed":
+            return layers.Conv2DTranspose(
+                n_channels, 3, strides=2, kernel_initializer="glorot_normal", **options
+            )(x)
+        return layers.Conv2D(n_channels, 3, **options)(self._interpolate(x, "output"))
+
+    def _interpolate(self, x: Tensor, name: str) -> Tensor:
+        return layers.UpSampling2D(2, interpolation=self.upsampling, name=f"{name}_double")(x)
+
+    @property
+    def _use_bias(self) -> bool:
+        return not self.normalized and self.activation != "selu"
+
+    @property
+    def _initializer(self) -> str:
+        return "lecun_normal" if self.activation == "selu" else "glorot_uniform"
+
+
+def _check_hyperparameters(
+    filters: int, batch_normalization: bool, pooling: str, upsampling: str, activation: str
+) -> None:
+    if isinstance(filters, bool) or not isinstance(filters, (int, np.integer)) or filters < 1:
+        raise ValidationError(f"filters: expected a whole number from 1, found {filters!r}")
+    if not isinstance(batch_normalization, (bool, np.bool_)):
+        raise ValidationError(
+            f"batch_normalization: expected True or False, found {batch_normalization!r}"
+        )
+    for name, value, known in (
+        ("pooling", pooling, POOLING),
+        ("upsampling", upsampling, UPSAMPLING),
+        ("activation", activation, ACTIVATIONS),
+    ):
+        if value not in known:
+            raise ValidationError(f"{name}: expected one of {', '.join(known)}; found {value!r}")

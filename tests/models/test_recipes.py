@@ -28,6 +28,19 @@ def test_given_options_win():
     assert TrainingOptions().batch_size == get_recipe(DEFAULT).batch_size
 
 
+def test_a_model_brings_its_own_rate_where_nobody_names_one(make_model):
+    def first_rate(**options):
+        events = []
+        make_model().fit(4, epochs=1, progress=events.append, **options)
+        return max(event.learning_rate for event in events)
+
+    model = make_model()
+    assert model.suited_learning_rate == 4e-3
+    # a third of the way along the cosine
+    assert first_rate() == pytest.approx(4 * first_rate(learning_rate=1e-3))
+    assert first_rate(recipe="paper") == 1e-3
+
+
 def test_unknown_recipes_are_named():
     with pytest.raises(ValidationError, match=r"'papers'; did you mean 'paper'\?"):
         TrainingOptions(recipe="papers")

@@ -45,7 +45,7 @@ def test_training_in_16_bits_leaves_a_float32_model(make_model, same_weights, tm
 
 def test_what_learns_in_16_bits(make_model):
     model = make_model()
-    learner = Learner(model, TrainingOptions(precision="mixed_float16"))
+    learner = Learner(model, TrainingOptions(precision="mixed_float16", learning_rate=1e-3))
     assert learner.network is not model.network
     computed = {layer.compute_dtype for layer in learner.network.layers}
     assert "float16" in computed
@@ -191,7 +191,7 @@ def test_batches_are_filled_up_with_images_that_weigh_nothing(make_model):
     assert np.array_equal(filled[5:], images[:3])
     assert np.isnan(labels[5:]).all()
     assert fill_up(images, keypoints, 5)[0] is images
-    trainer = Learner(model, TrainingOptions()).trainer
+    trainer = Learner(model, TrainingOptions(learning_rate=1e-3)).trainer
     expected, loss = (
         float(trainer.compute_loss(y=y, y_pred=model.network(x, training=False)))
         for x, y in ((images, keypoints), (filled, labels))

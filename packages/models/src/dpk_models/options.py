@@ -41,7 +41,8 @@ class TrainingOptions:
         * At most so many passes over the training images. By default the recipe decides from their
         number; with a `time_limit`, the time decides.
     learning_rate
-        * Adam's rate to start with.
+        * Adam's rate to start with. None, where the recipe has none either: the model's
+        `suited_learning_rate`.
     schedule
         * "plateau" lowers the rate, and ends the training, when it no longer improves; "cosine"
         lets it fall to nothing at the end of `epochs` or `time_limit`.
@@ -76,7 +77,7 @@ class TrainingOptions:
     batch_size: int = attrs.field(default=None)
     n_workers: int = 1
     epochs: int | None = None
-    learning_rate: float = attrs.field(default=None)
+    learning_rate: float | None = None
     schedule: str = attrs.field(default=None)
     ema: float = attrs.field(default=None)
     time_limit: float | None = None
@@ -100,7 +101,8 @@ class TrainingOptions:
         for name in ("epochs", "validation_batch_size"):
             if getattr(self, name) is not None:
                 _check_count(name, getattr(self, name))
-        check_positive("learning_rate", self.learning_rate)
+        if self.learning_rate is not None:
+            check_positive("learning_rate", self.learning_rate)
         if not isinstance(self.ema, (int, float, np.number)) or not 0 <= self.ema < 1:
             raise ValidationError(f"ema: expected a number from 0 to below 1, found {self.ema!r}")
         if self.time_limit is not None and not self.time_limit > 0:

@@ -23,7 +23,7 @@ class Recipe:
     name, summary
         What it is called, and a line about it.
     batch_size, learning_rate, schedule, ema
-        As in `dpk_models.options.TrainingOptions`.
+        As in `dpk_models.options.TrainingOptions`. Without a rate the model's own is taken.
     steps, passes
         How long a training lasts whose schedule has to know the end, when nobody says so: so many
         steps, and at least so many times over the training images.
@@ -32,7 +32,7 @@ class Recipe:
     name: str
     summary: str
     batch_size: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     schedule: str = "plateau"
     ema: float = 0.0
     steps: int = 4000
@@ -56,13 +56,13 @@ RECIPES = {
             "cosine",
             "small batches and a high rate that falls along a cosine to the end of 4,000 steps",
             batch_size=4,
-            learning_rate=4e-3,
             schedule="cosine",
         ),
         Recipe(
             "paper",
             "the routine of Graving et al. 2019: batches of 16, a rate of 1e-3 divided by 5 "
             "whenever the validation loss stalls, the end when it stalls for 50 epochs",
+            learning_rate=1e-3,
         ),
     )
 }

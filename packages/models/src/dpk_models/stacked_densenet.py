@@ -72,8 +72,6 @@ class StackedDenseNet(PoseModel):
 
     suited_learning_rate: ClassVar[float] = 4e-3
 
-    suited_learning_rate: ClassVar[float] = 4e-3
-
     n_stacks: int = 1
     n_transitions: int = -1
     growth_rate: int = 48

@@ -21,6 +21,7 @@ from dpk_core.errors import DpkError, MissingDependencyError, ModelFileError
 from dpk_core.services.onnx.description import OnnxDescription
 from dpk_core.services.storage import atomic_path
 from dpk_core.services.storage.atomic import check_output
+from dpk_models.onnx_rewrites import spell_out_selu
 from dpk_models.saving import describe_model, load_model
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def _export_onnx(model: PoseModel, path: Path, check: bool) -> None:
         exported = onnx.load(raw)
     _check_operators(model, exported)
     _name_ports(exported)
+    spell_out_selu(exported)
     onnx.helper.set_model_props(exported, _description(model).to_metadata())
     exported.producer_name = "dpk-models"
     onnx.save(exported, str(path))

@@ -92,3 +92,71 @@ def fake_model(tmp_path: Path, labels: Path, fake_engine: Path) -> Path:
 
     train_model(labels, "FakeNet", tmp_path / "model.fake", generator_options={"augmenter": None})
     return tmp_path / "model.fake"
+
+
+@pytest.fixture
+def brightest_onnx(tmp_path: Path) -> Callable[..., Path]:
+    """``brightest_onnx(name="m.onnx")``: an exported model made by hand; where it lies.
+
+    It finds the brightest pixel of 12x16 gray images; its score is how bright that is. Options:
+    ``metadata`` in the place of what dpk would write; a further ``operation`` (name, domain) on
+    the maps; without a ``convolution``.
+    """
+    onnx = pytest.importorskip("onnx")
+
+    def make(
+        name: str = "m.onnx",
+        metadata: dict[str, str] | None = None,
+        operation: tuple[str, str] = ("Identity", ""),
+        convolution: bool = True,
+    ) -> Path:
+        height, width = 12, 16
+        node, kinds = onnx.helper.make_node, onnx.TensorProto
+        nodes = [
+            node("Cast", ["images"], ["floats"], to=kinds.FLOAT),
+            node("Transpose", ["floats"], ["moved"], perm=[0, 3, 1, 2]),
+            node("Conv", ["moved", "weights"], ["maps"])
+            if convolution
+            else node("Mul", ["moved", "weights"], ["maps"]),
+            node(operation[0], ["maps"], ["same"], domain=operation[1]),
+            node("Reshape", ["same", "shape"], ["flat"]),
+            node("ArgMax", ["flat"], ["place"], axis=1, keepdims=1),
+            node("Cast", ["place"], ["number"], to=kinds.FLOAT),
+            node("Mod", ["number", "width"], ["x"], fmod=1),
+            node("Sub", ["number", "x"], ["before"]),
+            node("Div", ["before", "width"], ["y"]),
+            node("ReduceMax", ["flat"], ["highest"], axes=[1], keepdims=1),
+            node("Div", ["highest", "white"], ["score"]),
+            node("Concat", ["x", "y", "score"], ["row"], axis=1),
+            node("Unsqueeze", ["row", "one"], ["keypoints"]),
+        ]
+        constants = {
+            "weights": np.ones((1, 1, 1, 1), np.float32),
+            "shape": np.array([-1, height * width]),
+            "width": np.float32(width),
+            "white": np.float32(255),
+            "one": np.array([1]),
+        }
+        value = onnx.helper.make_tensor_value_info
+        graph = onnx.helper.make_graph(
+            nodes,
+            "brightest",
+            [value("images", kinds.UINT8, ["batch", height, width, 1])],
+            [value("keypoints", kinds.FLOAT, ["batch", 1, 3])],
+            [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+        )
+        opsets = [onnx.helper.make_opsetid("", 17)]
+        if operation[1]:
+            opsets.append(onnx.helper.make_opsetid(operation[1], 1))
+        model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+        if metadata is None:
+            from dpk_core.services.onnx.description import OnnxDescription
+            from dpk_core.task import Task
+
+            task = Task((height, width, 1), Skeleton(("spot",)), use_graph=False)
+            metadata = OnnxDescription("Brightest", task).to_metadata()
+        onnx.helper.set_model_props(model, metadata)
+        onnx.save(model, tmp_path / name)
+        return tmp_path / name
+
+    return make

@@ -45,28 +45,33 @@ class OnnxRuntimeSession:
         runtime = _onnxruntime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised, too
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
         providers = [p for p in wanted if p in runtime.get_available_providers()]
+        # Falling back from the CPU to the CPU only tells of it, loudly.
+        fall_back = {"enable_fallback": int(len(providers) > 1)}
         try:
-            self._session = runtime.InferenceSession(str(path), options, providers=providers)
+            self._session = runtime.InferenceSession(
+                str(path), options, providers=providers, **fall_back
+            )
+            self._input = self._session.get_inputs()[0].name
+            self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # each of its errors is a class of its own below Exception
             raise ModelFileError(damaged(path, error)) from None
-        self._input = self._session.get_inputs()[0].name
+        self._path = path
         device = "GPU" if "CUDAExecutionProvider" in self._session.get_providers() else "CPU"
         self._piece = GPU_PIECE if device == "GPU" else CPU_PIECE
         self.description = f"onnxruntime {runtime.__version__}, {device}"
 
-    @property
-    def metadata(self) -> dict[str, str]:
-        return dict(self._session.get_modelmeta().custom_metadata_map)
-
     def __call__(self, images: np.ndarray) -> np.ndarray:
         n = len(images)
-        pieces = [
-            self._session.run(None, {self._input: images[i : i + self._piece]})[0]
-            for i in range(0, n, self._piece)
-        ]
+        try:
+            pieces = [
+                self._session.run(None, {self._input: images[i : i + self._piece]})[0]
+                for i in range(0, n, self._piece)
+            ]
+        except Exception as error:  # as above
+            raise ModelFileError(damaged(self._path, error)) from error
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
@@ -76,6 +81,7 @@ class OpenVinoSession:
     def __init__(self, path: Path, precision: str = "float32", threads: int | None = None) -> None:
         _check_precision("openvino", precision, ("float32", "bfloat16", "int8"))
         try:
+            import onnx
             import openvino
         except ImportError:
             raise MissingDependencyError(
@@ -94,15 +100,21 @@ class OpenVinoSession:
             "INFERENCE_NUM_THREADS": threads or usable_cores(),
         }
         try:
+            # What is not quite an ONNX file may crash OpenVINO, and with it the process.
+            onnx.checker.check_model(str(path))
             model = core.compile_model(core.read_model(str(path)), "CPU", settings)
-        except RuntimeError as error:
+            self._request = model.create_infer_request()
+        except Exception as error:  # onnx raises protobuf's errors, OpenVINO RuntimeError
             raise ModelFileError(damaged(path, error)) from None
-        self._request = model.create_infer_request()
+        self._path = path
         self.description = f"openvino {openvino.__version__.split('-')[0]}, CPU"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         # The request owns the memory of its outputs and writes to it again in the next call.
-        return np.array(next(iter(self._request.infer([images]).values())))
+        try:
+            return np.array(next(iter(self._request.infer([images]).values())))
+        except RuntimeError as error:
+            raise ModelFileError(damaged(self._path, error)) from error
 
 
 def usable_cores() -> int:
@@ -114,9 +126,12 @@ def usable_cores() -> int:
 
 def damaged(path: Path, error: Exception) -> str:
     """What to say of a file that cannot be opened."""
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).splitlines()]
+    # OpenVINO begins with places in its own source.
+    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    cause = " ".join(filter(None, told)) or type(error).__name__
     return (
-        f"{path} is cut short or not an ONNX model that runs here ({first_line[:300]}); expected "
+        f"{path} is cut short or not an ONNX model that runs here ({cause[:300]}); expected "
         "one written by: dpk export model.keras model.onnx"
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -136,9 +138,9 @@ def test_a_file_of_a_newer_dpk(brightest_onnx, engine):
 def test_metadata_is_read_by_either_package(brightest_onnx, monkeypatch):
     path = brightest_onnx()
     by_onnx = read_metadata(path)
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     assert read_metadata(path) == by_onnx
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'dpk-core\[onnx\]'"):
         read_metadata(path)
 
@@ -161,7 +163,7 @@ def test_it_predicts(brightest_onnx, engine):
 
 def test_it_says_what_it_is(brightest_onnx, engine):
     model = load_model(brightest_onnx(), engine)
-    version = __import__(engine).__version__.split("-")[0]
+    version = importlib.metadata.version(engine).split("-")[0]
     assert model.engine == f"{engine} {version}, CPU, float32"
     assert repr(model) == f"OnnxModel(Brightest, 12x16x1, 1 keypoints, {model.engine})"
     assert model.task == TASK

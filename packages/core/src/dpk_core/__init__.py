@@ -27,6 +27,7 @@ _WHERE = {
     "Task": "dpk_core.task",
     "Tracks": "dpk_core.tracks",
     "hookimpl": "dpk_core.hookspecs",
+    "load_model": "dpk_core.services.engines",
     "TrainingGenerator": "dpk_core.services.generator",
     "VideoReader": "dpk_core.services.video",
     "VideoWriter": "dpk_core.services.video",

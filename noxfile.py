@@ -62,6 +62,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """The speed of this machine with every engine and precision; arguments after -- to dpk bench."""
+    _install_all(session)
+    session.run("dpk", "bench", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, formatting and types."""
     session.install("ruff", "mypy", "numpy>=2")

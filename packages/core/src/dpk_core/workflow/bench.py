@@ -131,6 +131,7 @@ def benchmark(
         path = Path(model) if model is not None else Path(folder) / "untrained.keras"
         if model is None:
             _untrained(name, hyperparameters or {}, image_shape, n_keypoints).save(path)
+        plan_engine(path)  # says what is wrong with the file, or what is not installed
         pairs = list(_combinations(path, engines, precisions))
         if not pairs:
             raise ValidationError("no engine that is installed can run this model as asked")

@@ -26,8 +26,8 @@ TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "pandas", "psutil", "hatch
 
 def _install_all(session: nox.Session, *more: str) -> None:
     """Our packages from this folder, all in one resolution, and what else is needed."""
-    paths = [f"packages/{name}" for name in PACKAGES if name != "core"]
-    session.install("packages/core[train]", *paths, *more)
+    extras = {"core": "[train,onnx,openvino]", "models": "[onnx]"}
+    session.install(*(f"packages/{name}{extras.get(name, '')}" for name in PACKAGES), *more)
     # imaug asks for both builds of OpenCV, which overwrite each other's files. The one with windows
     # needs libGL, which a server may lack: the headless one has the last word
     # (imaug's bound on the version is the one here).
@@ -63,7 +63,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The speed of this machine with every engine and precision; arguments after -- to dpk bench."""
+    """The speed here with every engine and precision; arguments after -- go to dpk bench."""
     _install_all(session)
     session.run("dpk", "bench", *session.posargs)
 

@@ -10,7 +10,7 @@ from experiments.report import Result, all_errors, groups, largest, letter_value
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator, ScalarFormatter
 
 from dpk_core.services.storage import atomic_path
 
@@ -50,13 +50,13 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _pixels(axis: matplotlib.axis.Axis) -> None:
     axis.set_major_locator(FixedLocator(TICKS))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(ScalarFormatter())
+    axis.set_major_formatter(FormatStrFormatter("%g"))
 
 
 def letter_value_figure(animal: str, results: list[Result]) -> Figure:
     """A stack of ever narrower boxes for each arm: 1/2, 3/4, 7/8 ... of the errors lie within."""
     arms = groups(results, "arm")
-    figure, axes = _figure(1.6 + 1.7 * len(arms), 4.6)
+    figure, axes = _figure(2.6 + 1.5 * len(arms), 4.6)
     for place, (found, color) in enumerate(zip(arms.values(), COLORS, strict=False)):
         errors = np.maximum(all_errors(found), SMALLEST)
         letters = letter_values(errors)
@@ -84,7 +84,7 @@ def letter_value_figure(animal: str, results: list[Result]) -> Figure:
     axes.set_ylabel("error on unseen images, pixels")
     axes.set_title(
         f"{animal}, {results[0]['n_train']} training images\n"
-        "line: median, diamonds: mean of each repeat",
+        "line: median, boxes: 1/2, 3/4, 7/8 ... of the errors,\ndiamonds: mean of each repeat",
         fontsize=10,
     )
     return figure

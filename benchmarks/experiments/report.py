@@ -77,7 +77,15 @@ def tables(experiment: str, results: list[Result]) -> list[str]:
         if len({r["n_train"] for r in found}) > 1:
             lines += [*curve_table(found), ""]
         lines += [*groups_of_models(most), ""]
-    return lines
+    return [*lines, *loads(results)]
+
+
+def loads(results: list[Result]) -> Iterator[str]:
+    """How busy the machine was: times are worse than they would be where it was."""
+    yield "before each training, in order: GFLOP/s of a matrix product and the machine's load"
+    for (animal, arm), found in groups(results, "animal", "arm").items():
+        each = (f"{r['gflops']:.0f} ({r['load']:.1f})" for r in found)
+        yield f"{animal}, {arm}: {', '.join(each)}"
 
 
 def error_table(results: list[Result]) -> Iterator[str]:

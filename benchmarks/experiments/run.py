@@ -29,7 +29,7 @@ from experiments.figures import draw_figures
 from experiments.plan import Plan, affordable, arms
 from experiments.report import tables
 from experiments.training import measure, training_speed
-from machine import describe_machine
+from machine import describe_machine, matmul_gflops
 
 from dpk_core.errors import DpkWarning
 from dpk_core.progress import TrainProgress
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"{len(runs)} trainings, {len(runs) - len(waiting)} of them done before")
     for number, run in enumerate(waiting[: options.at_most]):
         say(f"[{len(runs) - len(waiting) + number + 1}/{len(runs)}] {run.key}")
-        machine = describe_machine()
-        result = {**measure(run, animals[run.animal], plan, Ticker()), "machine": machine[:2]}
+        before = {"gflops": round(matmul_gflops(), 1), "load": load()}
+        result = {**measure(run, animals[run.animal], plan, Ticker()), **before}
         append_run(options.output / RUNS, result)
         results[run.key] = result
         say("    " + in_short(result))
@@ -184,6 +184,11 @@ def report(options: argparse.Namespace, plan: list[str], results: list[dict[str,
     say("", text)
     for path in draw_figures(options.experiment, results, options.output):
         say(f"figure: {path}")
+
+
+def load() -> float:
+    """Processes that ran in the last minute; NaN where the system doesn't say."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else float("nan")
 
 
 def say(*texts: object) -> None:

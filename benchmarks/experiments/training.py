@@ -20,6 +20,8 @@ from dpk_models.base import PoseModel
 from dpk_models.learner import set_weights, weights_of
 
 WORKERS = 2
+SPEED_SECONDS = 1.5
+"""For which each speed of prediction is measured."""
 
 
 def make_model(run: Run, animal: Animal, plan: Plan) -> PoseModel:
@@ -114,16 +116,16 @@ def measure(
     }
 
 
-def inference_speed(model: PoseModel, images: np.ndarray, seconds: float = 1.5) -> dict[str, float]:
+def inference_speed(model: PoseModel, images: np.ndarray) -> dict[str, float]:
     """Frames a second, one by one and a hundred at once, resizing and peaks included."""
     hundred = images[np.arange(100) % len(images)]
     single = model.realtime()
     single.warm_up()
     model.predict(hundred, batch_size=100)
     return {
-        "fps_1": round(1 / _median_seconds(lambda: single(hundred[0]), seconds), 1),
+        "fps_1": round(1 / _median_seconds(lambda: single(hundred[0]), SPEED_SECONDS), 1),
         "fps_100": round(
-            100 / _median_seconds(lambda: model.predict(hundred, batch_size=100), seconds), 1
+            100 / _median_seconds(lambda: model.predict(hundred, batch_size=100), SPEED_SECONDS), 1
         ),
     }
 

@@ -31,6 +31,7 @@ def test_interrupted_experiment_goes_on_and_reports(experiments, part, tmp_path,
     data, plan = part("data"), part("plan")
     small = data.animal(24)
     monkeypatch.setitem(experiments.ANIMALS, "animal", lambda: small)
+    monkeypatch.setattr(part("training"), "SPEED_SECONDS", 0.0)
     monkeypatch.setattr(experiments, "training_speed", lambda *args: 100.0)
     tiny = plan.attrs.evolve(plan.DENSENET, small={"growth_rate": 4, "n_transitions": 3})
     other = plan.attrs.evolve(tiny, name="no graph", use_graph=False)

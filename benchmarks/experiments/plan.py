@@ -67,16 +67,20 @@ KNOWN = (
         {"backbone": "resnet50"}, cost=1.5,
     ),
 )  # fmt: skip
-NO_GRAPH = attrs.evolve(DENSENET, name="StackedDenseNet, no graph", use_graph=False)
 
 
-def arms(experiment: str) -> list[Arm]:
-    """Of "graph": with and without it; of "models": every registered model."""
+def arms(experiment: str, *, use_graph: bool = True) -> list[Arm]:
+    """Of "graph": with and without it; of "models": every registered model, with it or without."""
     if experiment == "graph":
-        return [DENSENET, NO_GRAPH]
+        return [DENSENET, without_graph(DENSENET)]
     known = {arm.model: arm for arm in KNOWN}
     names = [spec.name for spec in registry().specs("models")]
-    return [known.get(name, Arm(name, name)) for name in names]
+    models = [known.get(name, Arm(name, name)) for name in names]
+    return models if use_graph else [without_graph(arm) for arm in models]
+
+
+def without_graph(arm: Arm) -> Arm:
+    return attrs.evolve(arm, name=f"{arm.name}, no graph", use_graph=False)
 
 
 @attrs.frozen
@@ -116,6 +120,8 @@ class Plan:
         "small" or "paper".
     learning_rate
         One for all; None for the one that each model names.
+    use_graph
+        Whether the models that are compared learn the posture graph as well.
     """
 
     repeats: int
@@ -125,6 +131,7 @@ class Plan:
     scales: dict[str, float]
     width: str = "small"
     learning_rate: float | None = None
+    use_graph: bool = True
 
     def runs(self, experiment: str, animals: dict[str, Animal]) -> Iterator[Run]:
         """Repeat by repeat, arm after arm, so that an early end leaves whole comparisons."""
@@ -135,7 +142,7 @@ class Plan:
                 if experiment == "models" and repeat < self.size_repeats:
                     sizes += [n for n in self.sizes if n < most]
                 for n in sizes:
-                    for arm in arms(experiment):
+                    for arm in arms(experiment, use_graph=self.use_graph):
                         yield Run(name, arm, repeat, n, self._settings(name))
 
     def _settings(self, animal: str) -> str:

@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"[{len(runs) - len(waiting) + number + 1}/{len(runs)}] {run.key}")
         before = {"gflops": round(matmul_gflops(), 1), "load": load()}
         result = {**measure(run, animals[run.animal], plan, Ticker()), **before}
+        if result["stopped"] == "interrupted":
+            sys.exit("interrupted: this training is not kept, those before it are")
         append_run(options.output / RUNS, result)
         results[run.key] = result
         say("    " + in_short(result))
@@ -76,6 +78,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--scale", type=float, help="of the images")
     add("--width", choices=["small", "paper"], help="of the networks; default: paper on a GPU")
     add("--learning-rate", type=float, help="one for all models, instead of each one's own")
+    add(
+        "--no-graph",
+        dest="use_graph",
+        action="store_false",
+        default=None,
+        help="the models that are compared learn keypoints alone",
+    )
     add("--at-most", type=int, help="end after so many trainings; the next start goes on")
     options = parser.parse_args(arguments)
     if any(n < 5 or n % 5 for n in options.sizes or ()):
@@ -103,7 +112,7 @@ def new_plan(options: argparse.Namespace, animals: dict[str, Animal]) -> tuple[P
     best = Plan(1, 0, (), 0, {name: a.scales[0] for name, a in animals.items()}, width)
     given = {
         name: getattr(options, name)
-        for name in ("repeats", "images", "sizes", "size_repeats", "learning_rate")
+        for name in ("repeats", "images", "sizes", "size_repeats", "learning_rate", "use_graph")
         if getattr(options, name) is not None
     }
     if options.scale is not None:
@@ -127,7 +136,8 @@ def described(experiment: str, plan: Plan, animals: dict[str, Animal]) -> list[s
             + (f" (also {', '.join(map(str, plan.sizes))})" if experiment == "models" else "")
             + f", {len(animal.split(0)[1])} unseen; {width}x{height} at scale {plan.scales[name]:g}"
         )
-    lines.append("arms: " + "; ".join(arm.name for arm in arms(experiment)))
+    chosen = arms(experiment, use_graph=plan.use_graph)
+    lines.append("arms: " + "; ".join(arm.name for arm in chosen))
     return lines
 
 

@@ -35,7 +35,7 @@ def test_interrupted_experiment_goes_on_and_reports(experiments, part, tmp_path,
     monkeypatch.setattr(experiments, "training_speed", lambda *args: 100.0)
     tiny = plan.attrs.evolve(plan.DENSENET, small={"growth_rate": 4, "n_transitions": 3})
     other = plan.attrs.evolve(tiny, name="no graph", use_graph=False)
-    monkeypatch.setattr(plan, "arms", lambda experiment: [tiny, other])
+    monkeypatch.setattr(plan, "arms", lambda *args, **options: [tiny, other])
     arguments = ["graph", "--data", "animal", "--repeats", "1", "--images", "20"]
     arguments += ["--scale", "0.25", "--width", "small", "-o", str(tmp_path)]
 
@@ -58,6 +58,17 @@ def test_interrupted_experiment_goes_on_and_reports(experiments, part, tmp_path,
     assert "no graph" in table
     assert f"{np.mean(results[0]['errors']):.2f}" in table
     assert (tmp_path / "graph-animal-errors.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_interrupted_training_is_not_kept(experiments, part, tmp_path, monkeypatch):
+    small = part("data").animal(24)
+    monkeypatch.setitem(experiments.ANIMALS, "animal", lambda: small)
+    monkeypatch.setattr(experiments, "training_speed", lambda *args: 100.0)
+    stopped = {"stopped": "interrupted", "errors": [1.0], "seconds": 1.0}
+    monkeypatch.setattr(experiments, "measure", lambda run, *args: {"key": run.key, **stopped})
+    with pytest.raises(SystemExit, match="not kept"):
+        experiments.main(["graph", "--data", "animal", "--width", "small", "-o", str(tmp_path)])
+    assert not (tmp_path / "runs.jsonl").exists()
 
 
 def test_unseen_is_a_block_of_time_with_a_gap(part):
@@ -88,6 +99,10 @@ def test_budget_decides_how_much(part):
     assert plans[1].seconds("models", animals, speeds) <= 3600
     keys = [run.key for run in plans[-1].runs("models", animals)]
     assert len(set(keys)) == len(keys)
+    graph = {run.key for run in plans[-1].runs("graph", animals)}
+    bare = plan.attrs.evolve(plans[-1], use_graph=False)
+    assert graph & set(keys), "what both experiments need is trained once"
+    assert graph & {run.key for run in bare.runs("models", animals)}
 
 
 def test_letter_values(part):

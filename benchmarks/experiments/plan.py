@@ -73,9 +73,9 @@ def arms(experiment: str, *, use_graph: bool = True) -> list[Arm]:
     """Of "graph": with and without it; of "models": every registered model, with it or without."""
     if experiment == "graph":
         return [DENSENET, without_graph(DENSENET)]
-    known = {arm.model: arm for arm in KNOWN}
     names = [spec.name for spec in registry().specs("models")]
-    models = [known.get(name, Arm(name, name)) for name in names]
+    models = [arm for arm in KNOWN if arm.model in names]
+    models += [Arm(name, name) for name in names if name not in {arm.model for arm in KNOWN}]
     return models if use_graph else [without_graph(arm) for arm in models]
 
 

@@ -94,8 +94,7 @@ class Conversion:
             with suppress(OSError):
                 os.utime(self.path)
             return self.path
-        with output_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.path.parent)
         check_output(self.path, overwrite=True)
         with self._only_maker():
             if not self.is_made:
@@ -133,6 +132,19 @@ class Conversion:
             yield
         finally:
             lock.release()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cause = error.strerror or type(error).__name__
+        if isinstance(error, PermissionError):
+            cause = "no permission to write there"
+        raise OutputError(
+            f"cannot make the folder for converted models, {folder} ({cause}); name another one "
+            f"in the environment variable {CACHE_VARIABLE}"
+        ) from error
 
 
 def _delete_oldest(folder: Path) -> None:

@@ -60,7 +60,7 @@ DENSENET = Arm(
 )
 KNOWN = (
     DENSENET,
-    Arm("StackedHourglass", "StackedHourglass", {"filters": 64}, {"filters": 256, "n_stacks": 2}),
+    Arm("StackedHourglass", "StackedHourglass", {"filters": 32}, {"filters": 256, "n_stacks": 2}),
     Arm("LEAP", "LEAP", {"filters": 16}, {"filters": 64}, stride=0, cost=2.0),
     Arm(
         "DeepLabCut", "DeepLabCut", {"backbone": "mobilenetv2", "alpha": 0.5},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -57,7 +58,7 @@ def letter_value_figure(animal: str, results: list[Result]) -> Figure:
     """A stack of ever narrower boxes for each arm: 1/2, 3/4, 7/8 ... of the errors lie within."""
     arms = groups(results, "arm")
     figure, axes = _figure(2.6 + 1.5 * len(arms), 4.6)
-    for place, (found, color) in enumerate(zip(arms.values(), COLORS, strict=False)):
+    for place, (found, color) in enumerate(zip(arms.values(), cycle(COLORS), strict=False)):
         errors = np.maximum(all_errors(found), SMALLEST)
         letters = letter_values(errors)
         boxes = [pair for letter, pair in letters.items() if letter != "M"]
@@ -93,7 +94,7 @@ def letter_value_figure(animal: str, results: list[Result]) -> Figure:
 def curve_figure(animal: str, results: list[Result]) -> Figure:
     """Mean error by number of training images; a dot for each repeat."""
     figure, axes = _figure(6.4, 4.4)
-    for ((arm,), found), color in zip(groups(results, "arm").items(), COLORS, strict=False):
+    for ((arm,), found), color in zip(groups(results, "arm").items(), cycle(COLORS), strict=False):
         by_size = dict(sorted(groups(found, "n_train").items()))
         sizes = [n for (n,) in by_size]
         each = [means(some) for some in by_size.values()]
@@ -117,7 +118,7 @@ def curve_figure(animal: str, results: list[Result]) -> Figure:
 def speed_figure(animal: str, results: list[Result]) -> Figure:
     """Mean error against frames a second, at batch 1 (hollow) and 100 (filled)."""
     figure, axes = _figure(6.4, 4.4)
-    for ((arm,), found), color in zip(groups(results, "arm").items(), COLORS, strict=False):
+    for ((arm,), found), color in zip(groups(results, "arm").items(), cycle(COLORS), strict=False):
         error = float(means(found).mean())
         speeds = [float(np.median([r[name] for r in found])) for name in ("fps_1", "fps_100")]
         axes.plot(speeds, [error, error], "-", color=color, linewidth=1)

@@ -60,11 +60,12 @@ DENSENET = Arm(
 )
 KNOWN = (
     DENSENET,
-    Arm("StackedHourglass", "StackedHourglass", {"filters": 32}, {"filters": 256, "n_stacks": 2}),
-    Arm("LEAP", "LEAP", {"filters": 16}, {"filters": 64}, stride=0, cost=2.0),
+    Arm("StackedHourglass", "StackedHourglass", {"filters": 32}, {"filters": 256, "n_stacks": 2},
+        cost=1.7),
+    Arm("LEAP", "LEAP", {"filters": 16}, {"filters": 64}, stride=0, cost=1.4),
     Arm(
         "DeepLabCut", "DeepLabCut", {"backbone": "mobilenetv2", "alpha": 0.5},
-        {"backbone": "resnet50"}, cost=1.5,
+        {"backbone": "resnet50"}, cost=2.0,
     ),
 )  # fmt: skip
 

@@ -23,9 +23,16 @@ from dpk_core.testing import (
 
 SMALL = {
     "DeepLabCut": {"backbone": "mobilenetv2", "alpha": 0.35},
-    "LEAP": {"filters": 4, "downsample_factor": 0},
+    "LEAP": {
+        "filters": 4,
+        "batch_normalization": True,
+        "pooling": "average",
+        "upsampling": "nearest",
+        "activation": "elu",
+        "downsample_factor": 0,
+    },
     "StackedDenseNet": {"growth_rate": 4},
-    "StackedHourglass": {"filters": 8, "n_stacks": 2},
+    "StackedHourglass": {"filters": 8, "bottleneck_factor": 4, "n_stacks": 2, "n_transitions": 3},
 }
 """What makes a model small enough for a test, and the output stride if it can't have the usual."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -102,6 +104,57 @@ def test_refuses_strides_and_images_that_it_cannot_have():
         build_network(small_task(4, 32))
 
 
+def test_padding_leaves_coordinates_where_they_are():
+    """An image cut at the bottom and right gives the maps of the whole one, cut likewise."""
+    options = {"filters": 8, "n_transitions": 4, "seed": 3}
+    whole, cut = (build_network(small_task(*size), **options) for size in ((48, 64), (45, 61)))
+    image = np.full((1, 48, 64, 1), 127, np.uint8)  # as gray as the padding
+    image[:, :45, :61] = images_of(1, 45, 61, 1)
+    maps, maps_of_cut = run(whole, image)[-1], run(cut, image[:, :45, :61])[-1]
+    assert maps_of_cut.shape == maps.shape == (1, 12, 16, 8)
+    assert np.abs(maps_of_cut - maps).max() < 0.02 * np.abs(maps).max()
+
+
+def test_one_training_step_moves_every_weight():
+    """A branch that is wired wrongly would stay behind."""
+    network = build_network(small_task(32, 32), filters=8, n_stacks=2, seed=0)
+    rng = np.random.default_rng(0)
+    before = [keras.ops.convert_to_numpy(w).copy() for w in network.trainable_weights]
+    network.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse", run_eagerly=True)
+    targets = [rng.normal(0, 50, (4, 8, 8, 8)).astype("float32")] * 2
+    network.train_on_batch(images_of(4, 32, 32, 1), targets)
+    still = [
+        weight.path
+        for weight, old in zip(network.trainable_weights, before, strict=True)
+        if np.array_equal(keras.ops.convert_to_numpy(weight), old)
+    ]
+    assert still == []
+
+
+def test_a_single_stack_trains():
+    annotations = dot_annotations(8, size=(32, 32))
+    generator = TrainingGenerator(annotations, augmenter=None, seed=1)
+    model = StackedHourglass(generator, filters=8)
+    record = model.fit(batch_size=4, epochs=2)
+    assert len(record.history) == 2
+    assert np.isfinite([row["loss"] for row in record.history]).all()
+
+
+def test_a_seed_repeats_the_weights_and_touches_no_other_generator():
+    random.seed(5)
+    state = random.getstate()
+    first, again, other = (build_network(small_task(32, 32), filters=8, seed=s) for s in (1, 1, 2))
+    assert random.getstate() == state
+    kernels = [[w for w in n.get_weights() if w.ndim == 4] for n in (first, again, other)]
+    for a, b, c in zip(*kernels, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(a, c)
+    by_shape: dict[tuple, np.ndarray] = {}
+    for kernel in kernels[0]:
+        assert not np.array_equal(by_shape.get(kernel.shape), kernel), "two layers start alike"
+        by_shape[kernel.shape] = kernel
+
+
 def test_is_the_same_for_a_seed_and_comes_back_from_its_file(tmp_path):
     annotations = dot_annotations(8, size=(32, 32))
 
@@ -120,13 +173,16 @@ def test_is_the_same_for_a_seed_and_comes_back_from_its_file(tmp_path):
     assert np.array_equal(loaded.predict(images), a)
 
 
-def test_mixed_precision_gives_maps_in_32_bits():
+@pytest.mark.parametrize("half", ["float16", "bfloat16"])
+def test_mixed_precision_gives_maps_in_32_bits(half):
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_dtype_policy(f"mixed_{half}")
     try:
         network = build_network(small_task(45, 50), filters=6, n_stacks=2)
     finally:
         keras.config.set_dtype_policy(policy)
-    assert network.get_layer("front_conv7x7").compute_dtype == "bfloat16"
+    assert network.get_layer("front_conv7x7").compute_dtype == half
     assert {o.dtype for o in network.outputs} == {"float32"}
-    assert {m.dtype for m in run(network, images_of(1, 45, 50, 1))} == {np.dtype("float32")}
+    maps = run(network, images_of(1, 45, 50, 1))
+    assert {m.dtype for m in maps} == {np.dtype("float32")}
+    assert all(np.isfinite(m).all() for m in maps)

@@ -7,6 +7,8 @@ those of DeepPoseKit 0.3.9, so that the numbers of parameters agree with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 import keras
 import numpy as np
@@ -16,6 +18,7 @@ from dpk_core.errors import ValidationError
 from dpk_core.task import Task
 from dpk_models.base import PoseModel, pose_model
 from dpk_models.framing import crop, pad
+from dpk_models.seeding import seeds_from
 
 Tensor = keras.KerasTensor
 
@@ -23,6 +26,14 @@ N_HALVINGS = 2
 POOLING = ("max", "average")
 UPSAMPLING = ("transposed", "nearest", "bilinear", "bicubic")
 ACTIVATIONS = ("relu", "selu", "elu", "leaky_relu", "gelu", "silu", "tanh")
+INITIALIZERS = {
+    "glorot_uniform": keras.initializers.GlorotUniform,
+    "glorot_normal": keras.initializers.GlorotNormal,
+    "he_uniform": keras.initializers.HeUniform,
+    "he_normal": keras.initializers.HeNormal,
+    "lecun_uniform": keras.initializers.LecunUniform,
+    "lecun_normal": keras.initializers.LecunNormal,
+}
 
 
 @pose_model
@@ -36,16 +47,21 @@ class LEAP(PoseModel):
     filters
         Channels of the first convolutions; twice and four times as many deeper down.
     batch_normalization
-        Normalize after every convolution, which then has no bias. Without effect with "selu",
-        which normalizes by itself.
+        Normalize after every convolution. Without effect with "selu", which normalizes by itself.
     pooling
         "max" or "average".
     upsampling
         How images grow again: "transposed" convolutions as in the paper, or "nearest", "bilinear"
         or "bicubic" interpolation.
     activation
-        Of the convolutions: "relu", "selu", "elu", "leaky_relu", "gelu", "silu" or "tanh". With
-        "selu" they have no bias and LeCun's initial weights.
+        Of the convolutions: "relu", "selu", "elu", "leaky_relu", "gelu", "silu" or "tanh".
+    use_bias
+        Whether the convolutions have a bias; those of the output always do. None: unless they are
+        normalized, by batches or by "selu".
+    initializer
+        Of the convolutions' weights: "glorot_uniform", "glorot_normal", "he_uniform", "he_normal",
+        "lecun_uniform" or "lecun_normal"; transposed convolutions have "glorot_normal". None:
+        "lecun_normal" with "selu", which needs it, and "glorot_uniform" with others.
 
     Examples
     --------
@@ -61,6 +77,8 @@ class LEAP(PoseModel):
     pooling: str = "max"
     upsampling: str = "transposed"
     activation: str = "relu"
+    use_bias: bool | None = None
+    initializer: str | None = None
 
     def build(self, task: Task) -> keras.Model:
         return build_network(
@@ -70,6 +88,8 @@ class LEAP(PoseModel):
             pooling=self.pooling,
             upsampling=self.upsampling,
             activation=self.activation,
+            use_bias=self.use_bias,
+            initializer=self.initializer,
         )
 
 
@@ -81,6 +101,9 @@ def build_network(
     pooling: str = "max",
     upsampling: str = "transposed",
     activation: str = "relu",
+    use_bias: bool | None = None,
+    initializer: str | None = None,
+    seed: int | None = None,
 ) -> keras.Model:
     """The network: one image to one set of maps of the same size.
 
@@ -88,8 +111,10 @@ def build_network(
     ----------
     task
         Fixes image shape and channels. Its `downsample_factor` must be 0.
-    filters, batch_normalization, pooling, upsampling, activation
+    filters, batch_normalization, pooling, upsampling, activation, use_bias, initializer
         See `LEAP`.
+    seed
+        Makes the initial weights reproducible; leaves Keras' global seed alone.
 
     Returns
     -------
@@ -100,16 +125,21 @@ def build_network(
     Raises
     ------
     ValidationError
-        On another `downsample_factor`, or a hyperparameter that is out of range.
+        On another `downsample_factor`, an image too small to be halved twice, or a hyperparameter
+        that is out of range.
     """
-    if task.downsample_factor != 0:
-        raise ValidationError(
-            f"LEAP: expected downsample_factor 0, the only one that it can have, found "
-            f"{task.downsample_factor}; give the TrainingGenerator downsample_factor=0, or choose "
-            "a model whose maps can be smaller, such as StackedDenseNet"
-        )
-    _check_hyperparameters(filters, batch_normalization, pooling, upsampling, activation)
-    wiring = _Wiring(batch_normalization and activation != "selu", pooling, upsampling, activation)
+    _check_task(task)
+    _check_hyperparameters(
+        filters, batch_normalization, pooling, upsampling, activation, use_bias, initializer
+    )
+    normalized = batch_normalization and activation != "selu"
+    if use_bias is None:
+        use_bias = not normalized and activation != "selu"
+    if initializer is None:
+        initializer = "lecun_normal" if activation == "selu" else "glorot_uniform"
+    wiring = _Wiring(
+        normalized, pooling, upsampling, activation, use_bias, initializer, seeds_from(seed)
+    )
 
     images = keras.Input(task.image_shape, dtype="uint8", name="images")
     x = layers.Rescaling(2.0 / 255.0, -1.0, name="normalize")(images)
@@ -131,6 +161,9 @@ class _Wiring:
     pooling: str
     upsampling: str
     activation: str
+    use_bias: bool
+    initializer: str
+    seeds: Iterator[int | None]
 
     def block(self, x: Tensor, filters: int, n_layers: int, name: str) -> Tensor:
         """3x3 convolutions, one after the other."""
@@ -140,8 +173,8 @@ class _Wiring:
                 3,
                 padding="same",
                 activation=self.activation,
-                use_bias=self._use_bias,
-                kernel_initializer=self._initializer,
+                use_bias=self.use_bias,
+                kernel_initializer=self._initializer(self.initializer),
                 name=f"{name}_conv{i}",
             )(x)
             if self.normalized:
@@ -161,8 +194,8 @@ class _Wiring:
                 strides=2,
                 padding="same",
                 activation=self.activation,
-                use_bias=self._use_bias,
-                kernel_initializer="glorot_normal",
+                use_bias=self.use_bias,
+                kernel_initializer=self._initializer("glorot_normal"),
                 name=f"{name}_double",
             )(x)
         else:
@@ -173,25 +206,45 @@ class _Wiring:
         # Also in mixed precision in 32 bits: 16 are too coarse for maps.
         options = {"padding": "same", "dtype": "float32", "name": "output"}
         if self.upsampling == "transposed":
+            initializer = self._initializer("glorot_normal")
             return layers.Conv2DTranspose(
-                n_channels, 3, strides=2, kernel_initializer="glorot_normal", **options
+                n_channels, 3, strides=2, kernel_initializer=initializer, **options
             )(x)
-        return layers.Conv2D(n_channels, 3, **options)(self._interpolate(x, "output"))
+        initializer = self._initializer("glorot_uniform")
+        return layers.Conv2D(n_channels, 3, kernel_initializer=initializer, **options)(
+            self._interpolate(x, "output")
+        )
 
     def _interpolate(self, x: Tensor, name: str) -> Tensor:
         return layers.UpSampling2D(2, interpolation=self.upsampling, name=f"{name}_double")(x)
 
-    @property
-    def _use_bias(self) -> bool:
-        return not self.normalized and self.activation != "selu"
+    def _initializer(self, name: str) -> keras.initializers.Initializer:
+        return INITIALIZERS[name](seed=next(self.seeds))
 
-    @property
-    def _initializer(self) -> str:
-        return "lecun_normal" if self.activation == "selu" else "glorot_uniform"
+
+def _check_task(task: Task) -> None:
+    if task.downsample_factor != 0:
+        raise ValidationError(
+            f"LEAP: expected downsample_factor 0, the only one that it can have, found "
+            f"{task.downsample_factor}; give the TrainingGenerator downsample_factor=0, or choose "
+            "a model whose maps can be smaller, such as StackedDenseNet"
+        )
+    height, width, _ = task.image_shape
+    if min(height, width) < 2**N_HALVINGS:
+        raise ValidationError(
+            f"LEAP: expected images of at least {2**N_HALVINGS}x{2**N_HALVINGS} pixels, as it "
+            f"halves them twice, found {height}x{width}; use larger images"
+        )
 
 
 def _check_hyperparameters(
-    filters: int, batch_normalization: bool, pooling: str, upsampling: str, activation: str
+    filters: int,
+    batch_normalization: bool,
+    pooling: str,
+    upsampling: str,
+    activation: str,
+    use_bias: bool | None,
+    initializer: str | None,
 ) -> None:
     if isinstance(filters, bool) or not isinstance(filters, (int, np.integer)) or filters < 1:
         raise ValidationError(f"filters: expected a whole number from 1, found {filters!r}")
@@ -206,3 +259,9 @@ def _check_hyperparameters(
     ):
         if value not in known:
             raise ValidationError(f"{name}: expected one of {', '.join(known)}; found {value!r}")
+    if use_bias is not None and not isinstance(use_bias, (bool, np.bool_)):
+        raise ValidationError(f"use_bias: expected True, False or None, found {use_bias!r}")
+    if initializer is not None and initializer not in tuple(INITIALIZERS):
+        raise ValidationError(
+            f"initializer: expected None or one of {', '.join(INITIALIZERS)}; found {initializer!r}"
+        )

@@ -7,6 +7,8 @@ that the numbers of parameters agree with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from dpk_core.task import Task
 from dpk_models.base import PoseModel, pose_model
 from dpk_models.framing import crop, pad
 from dpk_models.halvings import count_transitions
+from dpk_models.seeding import seeds_from
 
 Tensor = keras.KerasTensor
 
@@ -75,6 +78,7 @@ def build_network(
     bottleneck_factor: int = 2,
     n_stacks: int = 1,
     n_transitions: int = -1,
+    seed: int | None = None,
 ) -> keras.Model:
     """The network: one image to one set of maps a stack.
 
@@ -84,6 +88,8 @@ def build_network(
         Fixes image shape, output stride and channels. Its `downsample_factor` must be 1 or more.
     filters, bottleneck_factor, n_stacks, n_transitions
         See `StackedHourglass`.
+    seed
+        Makes the initial weights reproducible; leaves Keras' global seed alone.
 
     Returns
     -------
@@ -100,7 +106,7 @@ def build_network(
     """
     _check_hyperparameters(filters, bottleneck_factor, n_stacks)
     n_transitions = count_transitions(task, n_transitions, model="StackedHourglass", least=1)
-    wiring = _Wiring(filters, bottleneck_factor)
+    wiring = _Wiring(filters, bottleneck_factor, seeds_from(seed))
     n_levels = n_transitions - task.downsample_factor
 
     images = keras.Input(task.image_shape, dtype="uint8", name="images")
@@ -128,6 +134,7 @@ class _Wiring:
 
     filters: int
     bottleneck_factor: int
+    seeds: Iterator[int | None]
 
     def front_end(self, x: Tensor, n_halvings: int) -> Tensor:
         """Images to features at the output stride."""
@@ -163,7 +170,13 @@ class _Wiring:
     def output(self, x: Tensor, n_channels: int, stack: int) -> Tensor:
         x = layers.BatchNormalization(name=f"output_{stack}_normalize")(x)
         # Also in mixed precision in 32 bits: 16 are too coarse for maps.
-        return layers.Conv2D(n_channels, 1, dtype="float32", name=f"output_{stack}")(x)
+        return layers.Conv2D(
+            n_channels,
+            1,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=next(self.seeds)),
+            dtype="float32",
+            name=f"output_{stack}",
+        )(x)
 
     def feed_back(self, features: Tensor, narrowed: Tensor, maps: Tensor, name: str) -> Tensor:
         """Input of the next hourglass: what this one found, and what its output made of it."""
@@ -198,6 +211,7 @@ class _Wiring:
             padding="same",
             activation="relu",
             use_bias=False,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=next(self.seeds)),
             name=name,
         )(x)
 

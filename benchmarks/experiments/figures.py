@@ -5,20 +5,27 @@ from __future__ import annotations
 from itertools import cycle
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from experiments.report import Result, all_errors, groups, largest, letter_values, means
+from experiments.report import (
+    Result,
+    all_errors,
+    groups,
+    largest,
+    letter_values,
+    means,
+    repeats_of_all_sizes,
+)
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from dpk_core.services.storage import atomic_path
 
 COLORS = ("#3b6fb6", "#d9812e", "#4f9d69", "#b0486b", "#7a68b3", "#8c6d46")
 SMALLEST = 0.1
 """Pixels at which the logarithmic axes begin."""
-TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def draw_figures(experiment: str, results: list[Result], folder: Path) -> list[Path]:
@@ -48,8 +55,9 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _pixels(axis: matplotlib.axis.Axis) -> None:
-    axis.set_major_locator(FixedLocator(TICKS))
+def _plain(axis: Axis) -> None:
+    """1, 2, 5, 10 ... instead of powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FormatStrFormatter("%g"))
 
@@ -78,7 +86,7 @@ def letter_value_figure(animal: str, results: list[Result]) -> Figure:
         axes.plot(np.full(len(found), place), means(found), "D", color="white", markersize=5,
                   markeredgecolor="black")  # fmt: skip
     axes.set_yscale("log")
-    _pixels(axes.yaxis)
+    _plain(axes.yaxis)
     axes.set_ylim(SMALLEST * 0.9, 1.3 * max(float(np.max(r["errors"])) for r in results))
     axes.set_xlim(-0.6, len(arms) - 0.4)
     axes.set_xticks(range(len(arms)), [arm.replace(", ", ",\n") for (arm,) in arms])
@@ -92,13 +100,20 @@ def letter_value_figure(animal: str, results: list[Result]) -> Figure:
 
 
 def curve_figure(animal: str, results: list[Result]) -> Figure:
-    """Mean error by number of training images; a dot for each repeat."""
+    """Mean error by number of training images; a dot for each repeat.
+
+    Lines are means of the repeats that have every number, as repeats are not equally hard.
+    """
+    shared = repeats_of_all_sizes(results)
     figure, axes = _figure(6.4, 4.4)
     for ((arm,), found), color in zip(groups(results, "arm").items(), cycle(COLORS), strict=False):
         by_size = dict(sorted(groups(found, "n_train").items()))
         sizes = [n for (n,) in by_size]
         each = [means(some) for some in by_size.values()]
-        axes.plot(sizes, [m.mean() for m in each], "-", color=color, label=arm, linewidth=1.8)
+        line = [
+            np.mean(means([r for r in some if r["repeat"] in shared])) for some in by_size.values()
+        ]
+        axes.plot(sizes, line, "-", color=color, label=arm, linewidth=1.8)
         for n, values in zip(sizes, each, strict=True):
             axes.plot(np.full(len(values), n), values, "o", color=color, markersize=4)
     axes.set_xscale("log")
@@ -106,7 +121,7 @@ def curve_figure(animal: str, results: list[Result]) -> Figure:
     every = sorted({r["n_train"] for r in results})
     axes.set_xticks(every, [str(n) for n in every])
     axes.xaxis.set_minor_locator(NullLocator())
-    _pixels(axes.yaxis)
+    _plain(axes.yaxis)
     axes.set_xlabel("training images")
     axes.set_ylabel("mean error on unseen images, pixels")
     axes.set_title(f"{animal}: equally many images seen, from fewer or more different ones",
@@ -125,10 +140,9 @@ def speed_figure(animal: str, results: list[Result]) -> Figure:
         axes.plot(speeds[0], error, "o", markerfacecolor="white", color=color)
         axes.plot(speeds[1], error, "o", color=color, label=arm)
     axes.set_xscale("log")
-    axes.xaxis.set_minor_formatter(ScalarFormatter())
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.tick_params(axis="x", which="minor", labelsize=7)
-    axes.set_ylim(bottom=0)
+    axes.set_yscale("log")
+    _plain(axes.xaxis)
+    _plain(axes.yaxis)
     axes.set_xlabel("frames a second (hollow: one by one, filled: 100 at once)")
     axes.set_ylabel("mean error on unseen images, pixels")
     axes.set_title(animal, fontsize=10)

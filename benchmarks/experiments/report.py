@@ -59,6 +59,12 @@ def largest(results: list[Result]) -> list[Result]:
     return [r for r in results if r["n_train"] == most]
 
 
+def repeats_of_all_sizes(results: list[Result]) -> set[int]:
+    """Repeats that every number of training images was tried in."""
+    by_size = groups(results, "n_train").values()
+    return set.intersection(*({r["repeat"] for r in some} for some in by_size))
+
+
 def tables(experiment: str, results: list[Result]) -> list[str]:
     """Errors, pairs, speeds and learning curves of every animal."""
     lines: list[str] = []
@@ -135,8 +141,7 @@ def speed_table(results: list[Result]) -> Iterator[str]:
 def curve_table(results: list[Result]) -> Iterator[str]:
     """Mean error by number of training images, in the repeats that have every number."""
     sizes = sorted({r["n_train"] for r in results})
-    every = [{r["repeat"] for r in results if r["n_train"] == n} for n in sizes]
-    shared = set.intersection(*every)
+    shared = repeats_of_all_sizes(results)
     yield "mean error / 95th percentile by number of training images, repeats " + ", ".join(
         str(repeat) for repeat in sorted(shared)
     )

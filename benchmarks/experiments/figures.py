@@ -138,7 +138,10 @@ def speed_figure(animal: str, results: list[Result]) -> Figure:
         speeds = [float(np.median([r[name] for r in found])) for name in ("fps_1", "fps_100")]
         axes.plot(speeds, [error, error], "-", color=color, linewidth=1)
         axes.plot(speeds[0], error, "o", markerfacecolor="white", color=color)
-        axes.plot(speeds[1], error, "o", color=color, label=arm)
+        axes.plot(speeds[1], error, "o", color=color)
+        middle = float(np.sqrt(np.prod(speeds)))
+        axes.annotate(arm, (middle, error), (0, 5), textcoords="offset points", ha="center",
+                      color=color, fontsize=9)  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
     _plain(axes.xaxis)
@@ -146,7 +149,7 @@ def speed_figure(animal: str, results: list[Result]) -> Figure:
     axes.set_xlabel("frames a second (hollow: one by one, filled: 100 at once)")
     axes.set_ylabel("mean error on unseen images, pixels")
     axes.set_title(animal, fontsize=10)
-    axes.legend(frameon=False, fontsize=9)
+    axes.margins(y=0.12)
     return figure
 
 

@@ -224,6 +224,100 @@ def test_render(fake_model, video, tmp_path):
         assert len(reader) == 4
 
 
+# -- engines and exported models -----------------------------------------------------------------
+
+
+def test_predict_says_which_engine_it_took(learned, tmp_path):
+    output = tmp_path / "p.h5"
+    result = dpk("predict", learned.onnx, learned.labels, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert "by onnxruntime" in " ".join(result.stdout.split())
+    assert "differs in: engine" in fails(
+        "predict", learned.onnx, learned.labels, "-o", output, "--precision", "int8"
+    )
+    result = dpk("predict", learned.onnx, learned.labels, "-o", output, "--force", "--engine",
+                 "onnxruntime", "--precision", "int8")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "int8" in result.stdout
+    assert len(read_poses(output)) == 40
+
+
+def test_engines_and_precisions_that_cannot_be(fake_model, brightest_onnx, video):
+    assert "did you mean 'onnxruntime'" in fails(
+        "predict", brightest_onnx(), video, "--engine", "onnxruntme"
+    )
+    assert "the engine onnxruntime has float32, int8" in fails(
+        *("predict", brightest_onnx(), video, "--engine", "onnxruntime"),
+        *("--precision", "bfloat16"),
+    )
+    assert "in int8" in fails("predict", fake_model, video, "--precision", "int8")
+    assert dpk("predict", fake_model, video, "--precision", "int4").exit_code == 2
+    assert "not one of dpk's" in fails("predict", brightest_onnx(metadata={}), video)
+
+
+def test_evaluate_with_an_engine_and_a_precision(learned, tmp_path):
+    def errors(*arguments):
+        result = dpk("evaluate", learned.onnx, learned.labels, *arguments)
+        assert result.exit_code == 0, result.output
+        assert "validation images" in " ".join(result.stderr.split())
+        rows = [line.split("\t") for line in result.stdout.splitlines()]
+        return float(next(row for row in rows if row[0] == "all")[3])
+
+    exact = errors("--engine", "onnxruntime")
+    assert errors() == exact
+    int8 = errors("--engine", "onnxruntime", "--precision", "int8")
+    assert 0 < abs(int8 - exact) < 0.5
+    assert "no engines plugin named 'none'" in fails(
+        "evaluate", learned.onnx, learned.labels, "--engine", "none"
+    )
+
+
+def test_export(learned, fake_model, tmp_path):
+    output = tmp_path / "m.onnx"
+    result = dpk("export", learned.keras, output)
+    assert result.exit_code == 0, result.output
+    assert "float32" in result.stdout
+    before = output.read_bytes()
+    assert "exists already" in fails("export", learned.keras, output)
+    small = ("export", output, tmp_path / "small.onnx", "--precision", "int8")
+    assert "--calibrate" in fails(*small)
+    result = dpk(*small, "--calibrate", learned.labels)
+    assert "int8, calibrated on 32 images" in " ".join(result.stdout.split())
+    assert "holds an int8 model already" in fails(
+        *("export", tmp_path / "small.onnx", tmp_path / "b.onnx", "--precision", "int8"),
+        *("--calibrate", learned.labels),
+    )
+    assert "exported already" in fails("export", output, tmp_path / "c.onnx")
+    assert "cannot be exported" in fails("export", fake_model, output, "--force")
+    assert "ends in .onnx, .xml, .tflite" in fails("export", learned.keras, tmp_path / "m.pt")
+    assert output.read_bytes() == before
+    names = {path.name for path in tmp_path.glob("*.onnx")}
+    assert names == {"m.onnx", "small.onnx"}
+
+
+def test_info_of_an_exported_model(learned, brightest_onnx):
+    keras_facts = json.loads(dpk("info", learned.keras, "--json").stdout)
+    facts = json.loads(dpk("info", learned.onnx, "--json").stdout)
+    for name in ("kind", "model", "images", "hyperparameters", "keypoints", "skeleton", "training"):
+        assert facts[name] == keras_facts[name], name
+    assert facts["precision"] == "float32"
+    assert facts["output"] == "x, y and score of 3 keypoints"
+    assert "dpk-core[onnx]" in facts["needs"]
+    assert "written by dpk-models" in facts["needs"]
+    assert "growth_rate" in dpk("info", learned.onnx).stdout
+    assert json.loads(dpk("info", brightest_onnx(), "--json").stdout)["training"] == "none"
+
+
+def test_info_of_onnx_files_that_cannot_be_read(brightest_onnx, tmp_path):
+    assert "not one of dpk's" in fails("info", brightest_onnx(metadata={"author": "a stranger"}))
+    newer = {"dpk": json.dumps({"format": 99})}
+    assert "newer dpk" in fails("info", brightest_onnx(metadata=newer))
+    assert "'dpk' is damaged" in fails("info", brightest_onnx(metadata={"dpk": "{"}))
+    path = brightest_onnx()
+    path.write_bytes(path.read_bytes()[:200])
+    assert "cut short" in fails("info", path)
+
+
 # -- bad input -----------------------------------------------------------------------------------
 
 

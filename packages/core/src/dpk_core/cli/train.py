@@ -70,7 +70,8 @@ def command(
         bool | None,
         typer.Option(
             "--graph/--no-graph",
-            help="Learn the posture graph as well. Default: where the skeleton has edges.",
+            help="Learn the posture graph as well. Default: where the skeleton has edges. "
+            "Trainings of a few minutes are better without.",
         ),
     ] = None,
     augmenter: Annotated[

@@ -6,6 +6,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from experiments.plan import NO_GRAPH
 from experiments.report import (
     Result,
     all_errors,
@@ -89,10 +90,11 @@ def letter_value_figure(animal: str, results: list[Result]) -> Figure:
     _plain(axes.yaxis)
     axes.set_ylim(SMALLEST * 0.9, 1.3 * max(float(np.max(r["errors"])) for r in results))
     axes.set_xlim(-0.6, len(arms) - 0.4)
-    axes.set_xticks(range(len(arms)), [arm.replace(", ", ",\n") for (arm,) in arms])
+    names, remark = _names(results)
+    axes.set_xticks(range(len(arms)), [name.replace(", ", ",\n") for name in names])
     axes.set_ylabel("error on unseen images, pixels")
     axes.set_title(
-        f"{animal}, {results[0]['n_train']} training images\n"
+        f"{animal}{remark}, {results[0]['n_train']} training images\n"
         "line: median, boxes: 1/2, 3/4, 7/8 ... of the errors,\ndiamonds: mean of each repeat",
         fontsize=10,
     )
@@ -105,15 +107,16 @@ def curve_figure(animal: str, results: list[Result]) -> Figure:
     Lines are means of the repeats that have every number, as repeats are not equally hard.
     """
     shared = repeats_of_all_sizes(results)
-    figure, axes = _figure(6.4, 4.4)
-    for ((arm,), found), color in zip(groups(results, "arm").items(), cycle(COLORS), strict=False):
+    figure, axes = _figure(7.6, 4.4)
+    names, remark = _names(results)
+    arms = groups(results, "arm").values()
+    for name, found, color in zip(names, arms, cycle(COLORS), strict=False):
         by_size = dict(sorted(groups(found, "n_train").items()))
         sizes = [n for (n,) in by_size]
         each = [means(some) for some in by_size.values()]
-        line = [
-            np.mean(means([r for r in some if r["repeat"] in shared])) for some in by_size.values()
-        ]
-        axes.plot(sizes, line, "-", color=color, label=arm, linewidth=1.8)
+        joined = [means([r for r in some if r["repeat"] in shared]) for some in by_size.values()]
+        line = [m.mean() if len(m) else np.nan for m in joined]
+        axes.plot(sizes, line, "o-", color=color, label=name, linewidth=1.8, markersize=4)
         for n, values in zip(sizes, each, strict=True):
             axes.plot(np.full(len(values), n), values, "o", color=color, markersize=4)
     axes.set_xscale("log")
@@ -124,33 +127,44 @@ def curve_figure(animal: str, results: list[Result]) -> Figure:
     _plain(axes.yaxis)
     axes.set_xlabel("training images")
     axes.set_ylabel("mean error on unseen images, pixels")
-    axes.set_title(f"{animal}: equally many images seen, from fewer or more different ones",
-                   fontsize=10)  # fmt: skip
-    axes.legend(frameon=False, fontsize=9)
+    axes.set_title(
+        f"{animal}{remark}: equally many images seen, from fewer or more different ones",
+        fontsize=10,
+    )
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
 def speed_figure(animal: str, results: list[Result]) -> Figure:
     """Mean error against frames a second, at batch 1 (hollow) and 100 (filled)."""
-    figure, axes = _figure(6.4, 4.4)
-    for ((arm,), found), color in zip(groups(results, "arm").items(), cycle(COLORS), strict=False):
+    figure, axes = _figure(7.6, 4.4)
+    names, remark = _names(results)
+    arms = groups(results, "arm").values()
+    for name, found, color in zip(names, arms, cycle(COLORS), strict=False):
         error = float(means(found).mean())
         speeds = [float(np.median([r[name] for r in found])) for name in ("fps_1", "fps_100")]
         axes.plot(speeds, [error, error], "-", color=color, linewidth=1)
         axes.plot(speeds[0], error, "o", markerfacecolor="white", color=color)
-        axes.plot(speeds[1], error, "o", color=color)
-        middle = float(np.sqrt(np.prod(speeds)))
-        axes.annotate(arm, (middle, error), (0, 5), textcoords="offset points", ha="center",
-                      color=color, fontsize=9)  # fmt: skip
+        axes.plot(speeds[1], error, "o", color=color, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
     _plain(axes.xaxis)
     _plain(axes.yaxis)
     axes.set_xlabel("frames a second (hollow: one by one, filled: 100 at once)")
     axes.set_ylabel("mean error on unseen images, pixels")
-    axes.set_title(animal, fontsize=10)
+    axes.set_title(f"{animal}{remark}", fontsize=10)
     axes.margins(y=0.12)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     return figure
+
+
+def _names(results: list[Result]) -> tuple[list[str], str]:
+    """Names of the arms, and what all of them end with, which is told once."""
+    names = [arm for (arm,) in groups(results, "arm")]
+    ending = f", {NO_GRAPH}"
+    if not all(name.endswith(ending) for name in names):
+        return names, ""
+    return [name.removesuffix(ending) for name in names], ending
 
 
 def _mix(color: str, share: float) -> tuple[float, float, float]:

@@ -17,6 +17,8 @@ BATCH = 5
 """Images a step. The numbers of training images are multiples of it, so that no batch is left
 with one or two images, which batch normalization bears badly."""
 SIZES = (5, 10, 25, 50, 100, 200, 400)
+NO_GRAPH = "no graph"
+"""In the names of arms that learn keypoints alone."""
 START_SECONDS = 20.0
 """Of each training for making and compiling the network."""
 STEADY = 0.8
@@ -81,7 +83,7 @@ def arms(experiment: str, *, use_graph: bool = True) -> list[Arm]:
 
 
 def without_graph(arm: Arm) -> Arm:
-    return attrs.evolve(arm, name=f"{arm.name}, no graph", use_graph=False)
+    return attrs.evolve(arm, name=f"{arm.name}, {NO_GRAPH}", use_graph=False)
 
 
 @attrs.frozen

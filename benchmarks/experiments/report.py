@@ -95,7 +95,19 @@ def loads(results: list[Result]) -> Iterator[str]:
 
 
 def error_table(results: list[Result]) -> Iterator[str]:
-    columns = ("mean", "+-", "p25", "median", "p75", "p87.5", "p95", "p99", "max", ">10 px")
+    columns = (
+        "repeats",
+        "mean",
+        "+-",
+        "p25",
+        "median",
+        "p75",
+        "p87.5",
+        "p95",
+        "p99",
+        "max",
+        ">10 px",
+    )
     yield f"{'':<28}" + "".join(f"{name:>8}" for name in columns)
     for (arm,), found in groups(results, "arm").items():
         errors = all_errors(found)
@@ -106,7 +118,7 @@ def error_table(results: list[Result]) -> Iterator[str]:
         spread = np.nanstd(each, ddof=1) if np.isfinite(each).sum() > 1 else np.nan
         shown = np.percentile(errors, (25, 50, 75, 87.5, 95, 99, 100))
         values = "".join(f"{v:8.2f}" for v in (np.nanmean(each), spread, *shown))
-        yield f"{arm:<28}{values}{(errors > 10).mean():8.1%}"
+        yield f"{arm:<28}{len(found):8}{values}{(errors > 10).mean():8.1%}"
     yield "(+- is the standard deviation of the repeats' means; the rest is of all errors together)"
 
 
@@ -114,13 +126,18 @@ def pair_table(results: list[Result]) -> Iterator[str]:
     """Each arm relative to the first one in the same repeat: same images, same unseen block."""
     by_arm = groups(results, "arm")
     first = next(iter(by_arm))
-    reference = {r["repeat"]: m for r, m in zip(by_arm[first], means(by_arm[first]), strict=True)}
+    each = {arm: _by_repeat(found) for arm, found in by_arm.items()}
     yield f"mean error of each repeat, and relative to {first[0]} in the same repeat"
-    for (arm,), found in by_arm.items():
-        each = means(found)
-        ratios = [m / reference.get(r["repeat"], np.nan) for r, m in zip(found, each, strict=True)]
-        pairs = "  ".join(f"{m:7.2f} ({q:4.2f})" for m, q in zip(each, ratios, strict=True))
-        yield f"{arm:<28}{pairs}"
+    repeats = sorted({r["repeat"] for r in results})
+    for arm, mean in each.items():
+        ratios = {n: m / each[first].get(n, np.nan) for n, m in mean.items()}
+        cells = [f"{mean[n]:.2f} ({ratios[n]:.2f})" if n in mean else "-" for n in repeats]
+        yield f"{arm[0]:<28}" + "".join(f"{cell:>16}" for cell in cells)
+
+
+def _by_repeat(results: list[Result]) -> dict[int, float]:
+    """Mean error of each repeat."""
+    return {r["repeat"]: m for r, m in zip(results, means(results), strict=True)}
 
 
 def speed_table(results: list[Result]) -> Iterator[str]:

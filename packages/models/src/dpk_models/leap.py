@@ -19,6 +19,7 @@ from dpk_core.task import Task
 from dpk_models.base import PoseModel, pose_model
 from dpk_models.framing import crop, pad
 from dpk_models.seeding import seeds_from
+from dpk_models.upsampling import BicubicDoubling2D
 
 Tensor = keras.KerasTensor
 
@@ -216,6 +217,8 @@ class _Wiring:
         )
 
     def _interpolate(self, x: Tensor, name: str) -> Tensor:
+        if self.upsampling == "bicubic":
+            return BicubicDoubling2D(name=f"{name}_double")(x)
         return layers.UpSampling2D(2, interpolation=self.upsampling, name=f"{name}_double")(x)
 
     def _initializer(self, name: str) -> keras.initializers.Initializer:

@@ -38,7 +38,12 @@ def test_results_go_to_stdout_and_errors_to_stderr(fake_model, video):
 def test_a_stopped_prediction_leaves_a_file_that_goes_on(fake_model, video, tmp_path, number):
     command = [*DPK, "predict", str(fake_model), str(video), "--batch-size", "2"]
     process = subprocess.Popen(
-        command, env={**os.environ, "FAKE_ENGINE_SECONDS": "0.3"}, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, "FAKE_ENGINE_SECONDS": "0.3"},
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that a shell runs in the background inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     output = tmp_path / "walk.poses.h5"
     deadline = time.monotonic() + 60

@@ -519,11 +519,14 @@ def test_auto_on_a_keras_file(learned, monkeypatch):
 
     for place in (devices, sessions):
         monkeypatch.setattr(place, "has_gpu", lambda: False)
+    monkeypatch.setattr(sessions.platform, "machine", lambda: "arm64")
     assert plan_engine(learned.keras).engine.name == "onnxruntime"
     assert plan_engine(learned.onnx).engine.name == "onnxruntime"
     assert plan_engine(learned.keras, "auto", "int8").engine.name == "onnxruntime"
     if importlib.util.find_spec("openvino"):
         assert plan_engine(learned.keras, "auto", "bfloat16").engine.name == "openvino"
+        monkeypatch.setattr(sessions.platform, "machine", lambda: "x86_64")
+        assert plan_engine(learned.keras).engine.name == "openvino"
     for place in (devices, sessions):
         monkeypatch.setattr(place, "has_gpu", lambda: True)
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():

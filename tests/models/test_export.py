@@ -143,6 +143,23 @@ def test_other_programs_formats(learned, tmp_path, suffix):
     assert pieces == ({"model.xml", "model.bin"} if suffix == ".xml" else {"model.tflite"})
 
 
+@pytest.mark.parametrize("detector", ["maxima", "subpixel_maxima", "dark"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_many_keypoints(engine, detector, announced, tmp_path):
+    """OpenVINO has other programs for 16 and more maps, which take fewer shapes."""
+    pytest.importorskip(engine)
+    names = tuple(f"k{i}" for i in range(16))
+    task = Task((96, 96, 1), Skeleton(names), use_graph=False)
+    model = Brightness(task, peak_detector=detector)
+    model.export(tmp_path / "m.onnx")
+    y, x = np.mgrid[:96, :96]
+    near = np.exp(-((x - 30.3) ** 2 + (y - 41.8) ** 2) / 200)
+    image = (250 * near).astype(np.uint8)[None, :, :, None]
+    found = load_model(tmp_path / "m.onnx", engine).predict(image)
+    assert np.allclose(found, model.predict(image), atol=0.05)
+    assert np.ptp(found[..., :2], axis=1).max() < 0.05
+
+
 def openvino_runner():
     openvino = pytest.importorskip("openvino")
 

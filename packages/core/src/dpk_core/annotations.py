@@ -46,16 +46,22 @@ class Source:
     crop
         The six numbers of the 2x3 matrix, row by row, that maps video pixels to image pixels;
         None when the image is the whole frame.
+    size
+        (height, width) of the image before it was padded on the right and at the bottom to the
+        size of the others; None when it was not.
     """
 
     video: str = ""
     frame: int = -1
     individual: str = ""
     crop: tuple[float, ...] | None = None
+    size: tuple[int, int] | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.crop is not None and len(self.crop) != 6:
             raise ValidationError(f"crop: expected 6 numbers, found {len(self.crop)}")
+        if self.size is not None and (len(self.size) != 2 or min(self.size) < 1):
+            raise ValidationError(f"size: expected height and width, found {self.size}")
 
 
 class ImageRows:

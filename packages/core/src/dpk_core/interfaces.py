@@ -9,12 +9,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dpk_core.skeleton import Skeleton
 from dpk_core.task import Task
+
+if TYPE_CHECKING:
+    from dpk_core.annotations import AnnotationSet
+    from dpk_core.losses import LossReport
+    from dpk_core.streams import PoseStream
+    from dpk_core.tracks import Tracks
 
 
 class Sample(NamedTuple):
@@ -170,21 +176,51 @@ class Tracker(ABC):
 
 
 class PoseFormat(ABC):
-    """Reads and writes another program's files.
+    """Reads and writes files of labels, poses or tracks.
 
-    Contract: `sniff` looks at content and never raises; `read` gives an `AnnotationSet`, `Poses`
-    or `Tracks`; coordinates are in dpk's convention whatever the file's is.
+    Contract: coordinates are in dpk's convention whatever the file's is; what cannot be carried
+    over is counted in the report; a file that is damaged, or of another format, raises a DpkError
+    that names the file and the place. Nothing of a file is executed, no pickle is loaded, no path
+    in it leads out of its folder unless it is a video's or an image's that only is read.
+
+    Of animals that share a frame, an `AnnotationSet` has a row each: the same image, and
+    ``Source.individual`` tells them apart (`dpk_core.services.individuals` crops them out and
+    groups them again). Names of `Poses` and `Tracks` ids stand in ``provenance["track_names"]``,
+    a dict of id (as text) to name.
     """
 
     @abstractmethod
     def sniff(self, path: str | PathLike[str]) -> bool:
-        """Whether the file or folder is of this format, judged by content."""
+        """Whether the file or folder is of this format, judged by content; it never raises."""
+
+    def kinds(self, path: str | PathLike[str]) -> tuple[str, ...]:
+        """What is in the file: some of "annotations", "poses", "tracks"; the first is meant
+        when nobody says. Asked only after `sniff`. Default: annotations."""
+        return ("annotations",)
 
     @abstractmethod
-    def read(self, path: str | PathLike[str], **options: Any) -> Any: ...
+    def read(
+        self,
+        path: str | PathLike[str],
+        kind: str = "annotations",
+        *,
+        report: LossReport | None = None,
+        **options: Any,
+    ) -> AnnotationSet | PoseStream | Tracks:
+        """An `AnnotationSet` whose images are read when asked for, a `PoseStream`, or `Tracks`."""
 
-    def write(self, path: str | PathLike[str], data: Any, **options: Any) -> None:
-        """Write; formats that are only read say so."""
+    def write(
+        self,
+        path: str | PathLike[str],
+        data: AnnotationSet | PoseStream | Tracks,
+        *,
+        report: LossReport | None = None,
+        **options: Any,
+    ) -> None:
+        """Write a file or folder that is not there yet; whoever calls puts it in its place.
+
+        Relative paths in the file are relative to the folder that ``path`` lies in.
+        """
         from dpk_core.errors import DpkError
 
         raise DpkError(f"{type(self).__name__} only reads; choose another format for writing")

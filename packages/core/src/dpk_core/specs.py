@@ -106,10 +106,29 @@ def _check_kinds(_: Any, attribute: attrs.Attribute, value: tuple[str, ...]) -> 
 
 @attrs.frozen
 class FormatSpec(Spec):
-    """A class with the `PoseFormat` interface, and what it reads and writes."""
+    """A class with the `PoseFormat` interface, and what it reads and writes.
+
+    Parameters
+    ----------
+    reads, writes
+        Some of "annotations", "poses", "tracks".
+    suffixes
+        Of the files that it writes, such as ``(".slp",)``, the usual one first; compound ones
+        (".pkg.slp") count. Empty when it writes a folder.
+    requires, install
+        Modules without which it can't do anything, and what a user types to get them.
+    """
 
     reads: tuple[str, ...] = attrs.field(default=(), converter=tuple, validator=_check_kinds)
     writes: tuple[str, ...] = attrs.field(default=(), converter=tuple, validator=_check_kinds)
+    suffixes: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    requires: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    install: str = ""
+
+    @property
+    def is_available(self) -> bool:
+        """Whether what it requires is installed."""
+        return _are_installed(self.requires)
 
 
 @attrs.frozen

@@ -271,8 +271,9 @@ def _correlate(maps: Tensor, sigma: float) -> Tensor:
     """(n, h, w, k) -> the same, correlated with a Gaussian and divided by its norm in the map."""
     _, height, width, k = maps.shape
     rows, columns = _whole_gaussians(height, sigma), _whole_gaussians(width, sigma)
-    fit = ops.matmul(rows, ops.reshape(maps, (-1, height, width * k)))
-    return ops.matmul(columns, ops.reshape(fit, (-1, height, width, k)))
+    # Both factors have the same number of axes: OpenVINO multiplies no others of some shapes.
+    fit = ops.matmul(rows[None], ops.reshape(maps, (-1, height, width * k)))
+    return ops.matmul(columns[None, None], ops.reshape(fit, (-1, height, width, k)))
 
 
 def _whole_gaussians(n: int, sigma: float) -> np.ndarray:

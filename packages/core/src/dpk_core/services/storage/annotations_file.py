@@ -64,7 +64,13 @@ _SLACK_BYTES = 2**18
 _MAX_CHUNK, _MIN_CHUNK = 1024, 64
 _INDEX_BYTES, _TEXT_BYTES = 128, 64  # HDF5's own for each image, for each text
 _LABELS = ("annotations", "annotated", "visibility")
-_SOURCE_KEYS = ("source_video", "source_individual", "source_frame", "source_crop")
+_SOURCE_KEYS = (
+    "source_video",
+    "source_individual",
+    "source_frame",
+    "source_crop",
+    "source_size",
+)
 
 
 def read_annotations(path: str | PathLike[str]) -> AnnotationSet:
@@ -271,7 +277,7 @@ def room_for(annotations: AnnotationSet) -> int:
 
 def room_for_labels(n: int, k: int) -> int:
     """Bytes that everything but images and texts takes, rather more than less."""
-    per_row = 18 * k + 8 + 48 + 2 * 16
+    per_row = 18 * k + 8 + 48 + 8 + 2 * 16
     return (n + _MAX_CHUNK) * per_row + _SLACK_BYTES
 
 
@@ -318,6 +324,7 @@ def _columns(annotations: AnnotationSet) -> dict[str, np.ndarray]:
         "source_frame": np.array([source.frame for source in sources], dtype=np.int64),
         "source_individual": np.array([_encode(s.individual) for s in sources], dtype=object),
         "source_crop": np.array(crops, dtype=np.float64).reshape(-1, 6),
+        "source_size": np.array([s.size or (0, 0) for s in sources], np.int32).reshape(-1, 2),
     }
 
 
@@ -408,12 +415,17 @@ def _read_sources(file: h5py.File, n: int, path: Path) -> tuple[Source, ...] | N
     crops = _read_optional(file, "source_crop", (n, 6), path)
     frames = np.full(n, -1) if frames is None else frames
     crops = np.full((n, 6), np.nan) if crops is None else crops
-    whole = np.isnan(crops).all(axis=1)
+    sizes = _read_optional(file, "source_size", (n, 2), path)
+    sizes = np.zeros((n, 2), int) if sizes is None else sizes
     return tuple(
-        Source(video, int(frame), individual, None if is_whole else tuple(crop.tolist()))
-        for video, frame, individual, is_whole, crop in zip(
-            videos, frames, individuals, whole, crops, strict=True
+        Source(
+            videos[i],
+            int(frames[i]),
+            individuals[i],
+            None if np.isnan(crops[i]).all() else tuple(crops[i].tolist()),
+            (int(sizes[i][0]), int(sizes[i][1])) if sizes[i].min() > 0 else None,
         )
+        for i in range(n)
     )
 
 

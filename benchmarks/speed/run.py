@@ -38,6 +38,17 @@ MODELS = {
 """Output stride (as a power of two) and settings, the same as the original's in its worker."""
 
 
+ENGINES = [
+    ("keras", "float32"),
+    ("onnxruntime", "float32"),
+    ("onnxruntime", "int8"),
+    ("openvino", "float32"),
+    ("openvino", "bfloat16"),
+]
+
+EXACT = [engine for engine, precision in ENGINES if precision == "float32"]
+
+
 class Contender:
     """A process that measures itself when told to."""
 
@@ -125,7 +136,7 @@ def run(options: argparse.Namespace, folder: Path) -> list[str]:
             print(row(contender, options.batch_sizes), file=sys.stderr, flush=True)
     lines.append(f"load average at the end: {os.getloadavg()[0]:.1f} (idle, it is about 2)")
     lines.append("")
-    lines.append(" " * 44 + "".join(f"{f'batch {b}':>11}" for b in options.batch_sizes))
+    lines.append(" " * 52 + "".join(f"{f'batch {b}':>11}" for b in options.batch_sizes))
     lines += [row(contender, options.batch_sizes) for contender in rates.values()]
     lines += ["", *ratios(rates, options.batch_sizes, folder, float(np.median(matmul)))]
     return lines
@@ -144,8 +155,7 @@ def start(name: str, folder: Path, options: argparse.Namespace) -> list[Contende
         contenders.append(Contender(f"DeepPoseKit 0.3.9 {name}", command))
     if name == "StackedDenseNet":
         contenders.append(Contender(f"dpk {name}, network alone", [*ours, "alone", str(path)]))
-    pairs = [("keras", "float32"), ("onnxruntime", "float32"), ("onnxruntime", "int8")]
-    for engine, precision in pairs:
+    for engine, precision in ENGINES:
         command = [*ours, "predict", str(path), engine, precision]
         contenders.append(Contender(f"dpk {name}, {engine} {precision}", command))
     return contenders
@@ -167,7 +177,7 @@ def original_python(environments: Path | None) -> Path:
 
 def row(contender: Contender, batch_sizes: list[int]) -> str:
     numbers = "".join(f"{contender.median(b):11.1f}" for b in batch_sizes)
-    return f"{contender.label:<44}{numbers}  {contender.error}".rstrip()
+    return f"{contender.label:<52}{numbers}  {contender.error}".rstrip()
 
 
 def ratios(
@@ -175,31 +185,32 @@ def ratios(
 ) -> list[str]:
     """What the numbers say, each ratio from this one run."""
     lines = []
-    ours, alone = (
-        rates.get("dpk StackedDenseNet, keras float32"),
-        rates.get("dpk StackedDenseNet, network alone"),
-    )
-    best = rates.get("dpk StackedDenseNet, onnxruntime float32")
+    ours = {engine: rates.get(f"dpk StackedDenseNet, {engine} float32") for engine in EXACT}
+    others = {
+        "network alone": rates.get("dpk StackedDenseNet, network alone"),
+        "DeepPoseKit 0.3.9": rates.get("DeepPoseKit 0.3.9 StackedDenseNet"),
+        "original LEAP": rates.get("DeepPoseKit 0.3.9 LEAP"),
+        "original DeepLabCut": rates.get("DeepPoseKit 0.3.9 DeepLabCut"),
+    }
     pairs = [
-        ("keras / network alone", ours, alone),
-        ("onnxruntime / network alone", best, alone),
-        ("onnxruntime / DeepPoseKit 0.3.9", best, rates.get("DeepPoseKit 0.3.9 StackedDenseNet")),
-        ("keras / DeepPoseKit 0.3.9", ours, rates.get("DeepPoseKit 0.3.9 StackedDenseNet")),
-        ("onnxruntime / original LEAP", best, rates.get("DeepPoseKit 0.3.9 LEAP")),
-        ("onnxruntime / original DeepLabCut", best, rates.get("DeepPoseKit 0.3.9 DeepLabCut")),
+        (f"{engine} / {other}", above, below)
+        for engine, above in ours.items()
+        for other, below in others.items()
     ]
     for label, above, below in pairs:
         if above is not None and below is not None:
             numbers = "".join(f"{above.median(b) / below.median(b):11.2f}" for b in batch_sizes)
-            lines.append(f"{'StackedDenseNet, ' + label:<44}{numbers}")
+            lines.append(f"{'StackedDenseNet, ' + label:<52}{numbers}")
     from dpk_core.services.engines import exported_file
     from dpk_core.services.onnx.operations import count_operations
 
-    exported = exported_file(folder / "StackedDenseNet.keras") if best is not None else None
+    path = folder / "StackedDenseNet.keras"
+    exported = exported_file(path) if path.exists() else None
     if exported is not None:
         bound = 1e9 * matmul / count_operations(exported)
-        shares = "".join(f"{best.median(b) / bound:11.2f}" for b in batch_sizes)
-        lines.append(f"{'onnxruntime / float32 bound':<44}{shares}")
+        for engine, contender in ours.items():
+            shares = "".join(f"{contender.median(b) / bound:11.2f}" for b in batch_sizes)
+            lines.append(f"{f'StackedDenseNet, {engine} / float32 bound':<52}{shares}")
         lines.append(
             f"The bound: {bound:.0f} frames/s, as the machine multiplies matrices at "
             f"{matmul:.0f} GFLOP/s and the network needs {matmul / bound:.2f} GFLOP a frame"

@@ -13,7 +13,7 @@ import pytest
 from dpk_core.annotations import AnnotationSet, Source
 from dpk_core.errors import FileFormatError, FileMissingError, ValidationError
 from dpk_core.interfaces import Augmenter, Dataset, PoseFormat, Sample
-from dpk_core.services import plugins
+from dpk_core.services import formats
 from dpk_core.services.generator import TrainingGenerator
 from dpk_core.services.splits import Split
 from dpk_core.services.storage import write_annotations
@@ -237,7 +237,9 @@ def test_a_file_that_is_no_annotations(tmp_path):
     with pytest.raises(FileFormatError, match=r"data\.h5"):
         TrainingGenerator(path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(FileFormatError, match=r"folder is not a set of annotations.*dpk plugins"):
+    with pytest.raises(
+        FileFormatError, match=r"no annotations that.*folder is in no format.*dpk formats"
+    ):
         TrainingGenerator(tmp_path / "folder")
 
 
@@ -247,7 +249,7 @@ class TextFormat(PoseFormat):
     def sniff(self, path):
         return Path(path).read_text().startswith("images: ")
 
-    def read(self, path, **options):
+    def read(self, path, kind="annotations", *, report=None, **options):
         return make_set(int(Path(path).read_text().split()[1]))
 
 
@@ -256,11 +258,12 @@ def test_a_format_plugin_reads_what_it_recognises(tmp_path, monkeypatch, name):
     (tmp_path / name).write_text("images: 7")
     specs = [
         FormatSpec("broken", "does not import", "no_such_module:Format", reads=["annotations"]),
-        FormatSpec("poses", "is not asked", "no_such_module:Format", reads=["poses"]),
+        FormatSpec("writer", "is not asked", "no_such_module:Format", writes=["poses"]),
+        FormatSpec("absent", "is not asked", "no_such_module:Format", ["poses"], requires=["no_x"]),
         FormatSpec("text", "reads text", f"{__name__}:TextFormat", reads=["annotations"]),
     ]
     monkeypatch.setitem(sys.modules, __name__, SimpleNamespace(TextFormat=TextFormat))
-    monkeypatch.setattr(plugins, "registry", lambda: SimpleNamespace(specs=lambda kind: specs))
+    monkeypatch.setattr(formats, "registry", lambda: SimpleNamespace(specs=lambda kind: specs))
     with pytest.warns(UserWarning, match="'broken' could not be loaded"):
         generator = TrainingGenerator(tmp_path / name, augmenter=None)
     assert len(generator.dataset) == 7

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dpk_core.hookspecs import hookimpl
-from dpk_core.specs import AugmenterSpec, EngineSpec
+from dpk_core.specs import AugmenterSpec, EngineSpec, FormatSpec
 
 
 @hookimpl
@@ -45,4 +45,19 @@ def dpk_engines() -> list[EngineSpec]:
             install="python -m pip install 'dpk-core[openvino]'",
             priority="dpk_core.services.onnx.sessions:openvino_priority",
         ),
+    ]
+
+
+@hookimpl
+def dpk_formats() -> list[FormatSpec]:
+    kinds = ("annotations", "poses", "tracks")
+    return [
+        FormatSpec(
+            "dpk",
+            "labels, poses and tracks of dpk (HDF5)",
+            "dpk_core.services.storage.dpk_format:DpkFormat",
+            reads=kinds,
+            writes=kinds,
+            suffixes=(".h5", ".hdf5"),
+        )
     ]

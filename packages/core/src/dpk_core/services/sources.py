@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
 
 from dpk_core.annotations import AnnotationSet
-from dpk_core.errors import FileFormatError, FileMissingError, PluginError, ValidationError
+from dpk_core.errors import FileFormatError, FileMissingError, ValidationError
 from dpk_core.interfaces import Dataset, Sample
-from dpk_core.specs import FormatSpec
+from dpk_core.services.formats import OURS, FoundFormat, identify
+from dpk_core.services.individuals import count_individuals, crop_individuals
 
 
 def open_source(source: str | PathLike[str] | Dataset) -> Dataset:
     """A dataset from a path or a dataset.
 
     A ``.h5`` or ``.hdf5`` file is read as DeepPoseKit's or dpk's annotations; what that cannot
-    read, and everything else, goes to the first format plugin that recognises it.
+    read, and everything else, goes to the format plugin that recognises it. Where several animals
+    share a frame, each is cropped out.
 
     Raises
     ------
     FileMissingError
         When there is nothing at the path.
     FileFormatError
-        When nothing recognises the file.
+        When nothing recognises the file, or it holds no labels.
     ValidationError
         When the source is neither a path nor a `Dataset`.
     """
@@ -48,17 +49,30 @@ def open_source(source: str | PathLike[str] | Dataset) -> Dataset:
             return read_annotations(path)
         except FileFormatError:
             # another program's .h5: ask the plugins, and if none knows it, tell what we found
-            other = _read_with_plugin(path)
-            if other is None:
+            try:
+                found = identify(path)
+            except FileFormatError:
+                found = None
+            if found is None or found.spec.name == OURS:
                 raise
-            return other
-    other = _read_with_plugin(path)
-    if other is None:
+            return _labels(found, path)
+    try:
+        found = identify(path)
+    except FileFormatError as error:
+        raise FileFormatError(f"no annotations that dpk can learn from: {error}") from None
+    return _labels(found, path)
+
+
+def _labels(found: FoundFormat, path: Path) -> Dataset:
+    if "annotations" not in found.kinds:
         raise FileFormatError(
-            f"{path} is not a set of annotations that dpk knows; expected a .h5 file of labelled "
-            "images or a format that an installed plugin reads (`dpk plugins` lists them all)"
+            f"{path} holds {' and '.join(found.kinds)} ({found.spec.name}), and no labelled "
+            "images; a model learns from images that a person has labelled"
         )
-    return other
+    labels = found.format.read(path, "annotations")
+    if not isinstance(labels, AnnotationSet):
+        return labels  # a third party's Dataset
+    return crop_individuals(labels) if count_individuals(labels) > 1 else labels
 
 
 def subset(dataset: Dataset, rows: np.ndarray) -> Dataset:
@@ -101,21 +115,3 @@ class DatasetSubset(Dataset):
     def frames(self) -> np.ndarray | None:
         frames = self._dataset.frames
         return None if frames is None else np.asarray(frames)[self._rows]
-
-
-def _read_with_plugin(path: Path) -> Dataset | None:
-    from dpk_core.services.plugins import registry
-
-    for spec in registry().specs("formats"):
-        if not isinstance(spec, FormatSpec) or "annotations" not in spec.reads:
-            continue
-        try:
-            pose_format = spec.load()()
-        except PluginError as error:  # one broken plugin does not keep the others from reading
-            warnings.warn(str(error), stacklevel=2)
-            continue
-        if pose_format.sniff(path):
-            found = pose_format.read(path)
-            if isinstance(found, Dataset):
-                return found
-    return None

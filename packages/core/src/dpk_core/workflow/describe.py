@@ -15,6 +15,7 @@ from dpk_core.errors import (
     ModelFileError,
     VideoError,
 )
+from dpk_core.losses import LossReport
 
 MODEL_DESCRIPTION = "dpk.json"
 """Member of a ``.keras`` archive in which dpk-models describes the model."""
@@ -215,22 +216,25 @@ def _run_folder(path: Path) -> dict[str, Any] | None:
 
 
 def _by_plugin(path: Path) -> dict[str, Any] | None:
-    """What the first format plugin that recognises the file reads from it."""
-    from dpk_core.services.plugins import registry
+    """What the format that recognises the file finds in it."""
+    from dpk_core.services.formats import OURS, identify
 
-    for spec in registry().specs("formats"):
-        reader = spec.load()()
-        if reader.sniff(path):
-            found = reader.read(path)
-            facts: dict[str, Any] = {
-                "kind": f"{spec.name} ({spec.summary})",
-                "content": repr(found),
-            }
-            skeleton = getattr(found, "skeleton", None)
-            if skeleton is not None:
-                facts |= {"skeleton": repr(skeleton), "keypoints": list(skeleton.names)}
-            return facts
-    return None
+    try:
+        found = identify(path)
+    except FileFormatError:
+        return None
+    if found.spec.name == OURS:
+        return None
+    report = LossReport()
+    contents = [found.format.read(path, kind, report=report) for kind in found.kinds]
+    facts: dict[str, Any] = {
+        "kind": f"{found.spec.name} ({found.spec.summary})",
+        "content": "; ".join(map(repr, contents)),
+    }
+    skeleton = next((c.skeleton for c in contents if hasattr(c, "skeleton")), None)
+    if skeleton is not None:
+        facts |= {"skeleton": repr(skeleton), "keypoints": list(skeleton.names)}
+    return {**facts, "dpk cannot hold": [str(loss) for loss in report]} if report else facts
 
 
 def _refuse(path: Path) -> dict[str, Any]:

@@ -119,8 +119,8 @@ class FormatSpec(Spec):
         Modules without which it can't do anything, and what a user types to get them.
     """
 
-    reads: tuple[str, ...] = attrs.field(default=(), converter=tuple, validator=_check_kinds)
-    writes: tuple[str, ...] = attrs.field(default=(), converter=tuple, validator=_check_kinds)
+    reads: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_check_kinds)
+    writes: tuple[str, ...] = attrs.field(default=(), converter=_texts, validator=_check_kinds)
     suffixes: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     requires: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     install: str = ""

@@ -22,6 +22,8 @@ COMMANDS = (
     "export",
     "bench",
     "render",
+    "convert",
+    "formats",
     "demo",
     "plugins",
     "info",

@@ -125,10 +125,10 @@ def target_spec(path: str | PathLike[str], kind: str, name: str | None = None) -
         spec = registry().get("formats", name)
         assert isinstance(spec, FormatSpec)
         if kind not in spec.writes:
-            able = [s.name for s in format_specs() if kind in s.writes]
+            known = [s.name for s in format_specs() if kind in s.writes]
             can = f"writes {' and '.join(spec.writes)}" if spec.writes else "only reads"
             raise ValidationError(
-                f"the format {name} {can}; for {kind} there are {', '.join(able) or 'none'}"
+                f"the format {name} {can}; for {kind} there are {', '.join(known) or 'none'}"
             )
         return spec
     able = [spec for spec in format_specs() if kind in spec.writes]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dpk_core.annotations import AnnotationSet
-from dpk_core.errors import FileFormatError, FileMissingError, ValidationError
+from dpk_core.errors import FileFormatError, FileMissingError, PluginError, ValidationError
 from dpk_core.interfaces import Dataset, Sample
 from dpk_core.services.formats import OURS, FoundFormat, identify
 from dpk_core.services.individuals import count_individuals, crop_individuals
@@ -71,7 +71,10 @@ def _labels(found: FoundFormat, path: Path) -> Dataset:
         )
     labels = found.format.read(path, "annotations")
     if not isinstance(labels, AnnotationSet):
-        return labels  # a third party's Dataset
+        raise PluginError(
+            f"the format {found.spec.name} gave {type(labels).__name__} for the labels in {path}; "
+            "expected an AnnotationSet (a fault of its author's)"
+        )
     return crop_individuals(labels) if count_individuals(labels) > 1 else labels
 
 

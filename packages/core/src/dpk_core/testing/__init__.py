@@ -14,6 +14,7 @@ from __future__ import annotations
 from dpk_core.testing.augmenters import check_augmenter
 from dpk_core.testing.contract import ContractError
 from dpk_core.testing.datasets import check_dataset, dot_annotations
+from dpk_core.testing.formats import check_format, sample_of
 from dpk_core.testing.models import check_model
 from dpk_core.testing.peak_detectors import check_peak_detector, gaussian_maps
 
@@ -21,8 +22,10 @@ __all__ = [
     "ContractError",
     "check_augmenter",
     "check_dataset",
+    "check_format",
     "check_model",
     "check_peak_detector",
     "dot_annotations",
     "gaussian_maps",
+    "sample_of",
 ]

@@ -69,9 +69,7 @@ def atomic_path(path: str | PathLike[str], *, overwrite: bool = False) -> Iterat
     check_output(path, overwrite=overwrite)
     path = behind_links(path)
     clean_leftovers(path)
-    temporary = path.with_name(
-        f".{_short(path.stem)}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{_MARK}{path.suffix}"
-    )
+    temporary = _temporary(path)
     try:
         with output_errors(path):
             yield temporary
@@ -84,6 +82,45 @@ def atomic_path(path: str | PathLike[str], *, overwrite: bool = False) -> Iterat
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+@contextmanager
+def atomic_target(path: str | PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Like `atomic_path` for who may write a file or make a folder, under the temporary name.
+
+    A folder that is replaced stays until the new one is whole. Nothing happens to ``path`` when
+    the block writes nothing.
+
+    Raises
+    ------
+    OutputExistsError
+        When ``path`` exists, is not an empty folder, and ``overwrite`` is False.
+    OutputError
+        As `atomic_path`, and when a folder would replace a file or the other way round.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        check_output(path, overwrite=overwrite)
+    elif any(path.iterdir()) and not overwrite:
+        raise OutputExistsError(
+            f"{path} exists already and is not empty; choose another name, or overwrite it "
+            "(--force, overwrite=True)"
+        )
+    path = behind_links(path)
+    clean_leftovers(path)
+    temporary = _temporary(path)
+    try:
+        with output_errors(path):
+            yield temporary
+            if temporary.is_dir():
+                _put_folder_in_place(temporary, path)
+            elif temporary.exists():
+                if path.is_dir():
+                    raise OutputError(f"{path} is a folder; expected the name of a file to write")
+                _sync(temporary)
+                _put_in_place(temporary, path, overwrite=overwrite)
+    finally:
+        _remove(temporary)
 
 
 def require_space(path: Path, n_bytes: int) -> None:
@@ -137,8 +174,7 @@ def clean_leftovers(path: Path) -> None:
         for leftover in path.parent.iterdir():
             found = pattern.fullmatch(leftover.name)
             if found and _is_abandoned(leftover, found["host"], int(found["pid"])):
-                with suppress(OSError):
-                    leftover.unlink()
+                _remove(leftover)
 
 
 @contextmanager
@@ -190,6 +226,37 @@ def behind_links(path: Path) -> Path:
 
 
 # -- small parts ------------------------------------------------------------------------------
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(
+        f".{_short(path.stem)}.{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{_MARK}{path.suffix}"
+    )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _put_folder_in_place(temporary: Path, path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path} is a file; expected the name of a folder to write")
+    old = _temporary(path) if path.exists() else None
+    if old is not None:
+        os.rename(path, old)
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        if old is not None:
+            os.rename(old, path)
+        raise
+    if old is not None:
+        _remove(old)
+    _sync_folder(path.parent)
 
 
 def _put_in_place(temporary: Path, path: Path, *, overwrite: bool) -> None:

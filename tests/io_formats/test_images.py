@@ -88,9 +88,7 @@ def test_what_is_no_image(tmp_path):
 def test_missing_files_are_named(small, tmp_path):
     path, _ = small
     gone = tmp_path / "gone.png"
-    with pytest.raises(
-        FileMissingError, match=r"set: 1 of 2 .*gone\.png.*skip"
-    ):
+    with pytest.raises(FileMissingError, match=r"set: 1 of 2 .*gone\.png.*skip"):
         find_missing([path, gone, gone], "error", "set")
     found = find_missing([path, gone, path], "skip", "set")
     assert found.absent == (gone,)

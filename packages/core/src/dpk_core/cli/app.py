@@ -24,6 +24,7 @@ COMMANDS = (
     "render",
     "convert",
     "formats",
+    "relink",
     "demo",
     "plugins",
     "info",

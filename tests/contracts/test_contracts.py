@@ -16,6 +16,7 @@ from dpk_core.testing import (
     ContractError,
     check_augmenter,
     check_dataset,
+    check_format,
     check_model,
     check_peak_detector,
     dot_annotations,
@@ -54,6 +55,11 @@ def test_every_peak_detector_keeps_the_contract(name):
 @pytest.mark.parametrize("name", _names("augmenters"))
 def test_every_augmenter_keeps_the_contract(name):
     check_augmenter(name)
+
+
+@pytest.mark.parametrize("name", _names("formats"))
+def test_every_format_keeps_the_contract(name):
+    check_format(name)
 
 
 def test_annotation_sets_keep_the_dataset_contract():

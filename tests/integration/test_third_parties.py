@@ -1,4 +1,4 @@
-"""A stranger's package, installed beside ours in an environment of its own, works by name."""
+"""Strangers' packages, installed beside ours in an environment of their own, work by name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ import sysconfig
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "third_party_model"
+from dpk_core import read_poses, write_poses
+from dpk_core.testing import sample_of
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+STRANGERS = ("third_party_model", "third_party_format")
 
 TRAIN = """
     from dpk_core import TrainingGenerator
@@ -49,14 +54,15 @@ def environment(tmp_path_factory):
 
 
 def _install(python: Path) -> None:
+    folders = [str(EXAMPLES / name) for name in STRANGERS]
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     options = ["--python", str(python), "--no-deps", "--no-build-isolation", "--quiet"]
     if Path(uv).exists():
-        command = [uv, "pip", "install", *options, str(EXAMPLE)]
+        command = [uv, "pip", "install", *options, *folders]
     else:
         command = [
             sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps",
-            "--no-build-isolation", "--quiet", str(EXAMPLE),
+            "--no-build-isolation", "--quiet", *folders,
         ]  # fmt: skip
     subprocess.run(command, check=True)
 
@@ -79,8 +85,20 @@ def test_it_is_found_trained_saved_and_loaded(environment, tmp_path):
     assert found.splitlines()[-1] == "TinyNet 6 (2, 3, 3)"
 
 
-def test_its_own_test_passes(environment, tmp_path):
-    shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
+def test_a_format_is_found_and_converts(environment, tmp_path):
+    write_poses(tmp_path / "walk.h5", sample_of("poses").read())
+    command = "from dpk_core.cli import main; main()"
+    there = _run(environment, tmp_path, "-c", command, "convert", "walk.h5", "walk.points")
+    assert "dpk -> pointlist" in there
+    back = _run(environment, tmp_path, "-c", command, "convert", "walk.points", "again.h5")
+    assert "pointlist -> dpk" in back
+    before, after = read_poses(tmp_path / "walk.h5"), read_poses(tmp_path / "again.h5")
+    np.testing.assert_array_equal(after.keypoints, before.keypoints)
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_its_own_test_passes(environment, tmp_path, stranger):
+    shutil.copytree(EXAMPLES / stranger / "tests", tmp_path / "tests")
     _run(environment, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
 
 

@@ -14,5 +14,29 @@ def dpk_formats() -> list[FormatSpec]:
             "labelled frames of a DeepLabCut project (a folder with config.yaml)",
             "dpk_io_formats.deeplabcut:DeepLabCutFormat",
             reads=("annotations",),
-        )
+        ),
+        FormatSpec(
+            "csv",
+            "tidy CSV: a row for each keypoint or track in a frame",
+            "dpk_io_formats.tidy_csv:TidyCsvFormat",
+            reads=("poses", "tracks"),
+            writes=("poses", "tracks"),
+            suffixes=(".csv",),
+        ),
+        FormatSpec(
+            "parquet",
+            "the same table as Parquet, with skeleton and provenance",
+            "dpk_io_formats.parquet:ParquetFormat",
+            reads=("poses", "tracks"),
+            writes=("poses", "tracks"),
+            suffixes=(".parquet",),
+        ),
+        FormatSpec(
+            "numpy",
+            "plain NumPy arrays in an .npz file",
+            "dpk_io_formats.npz:NumpyFormat",
+            reads=("poses", "tracks"),
+            writes=("poses", "tracks"),
+            suffixes=(".npz",),
+        ),
     ]

@@ -1,0 +1,297 @@
+"""The soft decoder: which code, turned how, explains the gray levels inside a quadrilateral best.
+
+The gray levels are read on a grid of two points to a module, rings included, and compared with
+every code in every rotation in one matrix product. Each code is drawn on the same grid as a camera
+would see it, blurred by about as much as the modules are small. The score is the correlation
+between the two, contrast and any slope of the light taken out. Nothing is ever rounded to black or
+white, so a tag can be read whose modules are not told apart one by one.
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from dpk_trackers.barcodes.corners import sample
+from dpk_trackers.barcodes.dictionary import TagDictionary, rotations
+from dpk_trackers.barcodes.quads import Level
+
+FINE = 2
+"""Grid points to a module."""
+BLUR = 0.85
+"""Standard deviation in pixels of what lies between a printed edge and the gray levels read: the
+area of a pixel, a usual lens, the interpolation."""
+BLURS = (0.08, 0.16, 0.24, 0.32, 0.4, 0.48, 0.58)
+"""Standard deviations in modules for which codes are drawn."""
+STIFFNESS = 0.02
+"""How much perspective is held back in `align`, relative to what the picture says about a step."""
+
+
+@attrs.frozen(eq=False)
+class Match:
+    """What the decoder makes of quadrilaterals, in arrays of their number.
+
+    Parameters
+    ----------
+    code
+        Position of the best code in the dictionary.
+    turn
+        Quarter turns clockwise at which it fits.
+    score
+        Correlation with it, -1 to 1.
+    margin
+        How much less correlated the best other code is (whatever its rotation), or the same code
+        in another rotation.
+    contrast
+        Gray levels between black and white.
+    """
+
+    code: np.ndarray
+    turn: np.ndarray
+    score: np.ndarray
+    margin: np.ndarray
+    contrast: np.ndarray
+
+
+class Templates:
+    """All codes of a dictionary in all rotations, as a camera would see them, and their slopes."""
+
+    def __init__(self, dictionary: TagDictionary) -> None:
+        self.dictionary = dictionary
+        n = dictionary.n
+        self.cells = n + 4
+        """Modules along a side of the grid: the code and two rings around it."""
+        self.half = dictionary.modules / 2
+        """Half the side of the black square, in modules."""
+        axis = (np.arange(self.cells * FINE) + 0.5) / FINE - self.cells / 2
+        self.grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+        """(p, 2) places of the grid in modules from the centre of the tag."""
+        depth = self.cells / 2 - np.abs(self.grid).max(axis=1)
+        self.in_rings = np.flatnonzero(depth < 2)
+        """Grid points in the two rings."""
+        brighter = (depth[self.in_rings] > 1) == (dictionary.rings == "double")
+        rings = without_light(brighter.astype(np.float32)[None], self.grid[self.in_rings])[0]
+        self.rings = rings / np.linalg.norm(rings)
+        self._sets = {blur: _Drawn(self, blur) for blur in BLURS}
+
+    def nearest(self, module: np.ndarray) -> np.ndarray:
+        """Which entry of BLURS suits modules of so many pixels."""
+        wanted = BLUR / np.maximum(module, 1e-6)
+        return np.argmin(np.abs(wanted[:, None] - np.array(BLURS)), axis=1)
+
+    def drawn(self, index: int) -> _Drawn:
+        return self._sets[BLURS[index]]
+
+
+class _Drawn:
+    """The templates for one blur, made when first needed."""
+
+    def __init__(self, templates: Templates, blur: float) -> None:
+        self._templates = templates
+        self._blur = blur
+        self._flat: np.ndarray | None = None
+
+    def _make(self) -> None:
+        templates = self._templates
+        dictionary = templates.dictionary
+        inner, outer = (1, 0) if dictionary.rings == "double" else (0, 1)
+        turned = rotations(dictionary.codes).reshape(-1, dictionary.n, dictionary.n)
+        ringed = np.pad(turned, ((0, 0), (1, 1), (1, 1)), constant_values=inner)
+        ringed = np.pad(ringed, ((0, 0), (1, 1), (1, 1)), constant_values=outer)
+        # Outside lies paper, or some of the ground: white, in most cases.
+        ringed = np.pad(ringed, ((0, 0), (1, 1), (1, 1)), constant_values=1)
+        blur = _blur_matrix(templates.cells, self._blur)
+        seen = np.einsum("pi,kij,qj->kpq", blur, ringed.astype(np.float64), blur)
+        down, across = np.gradient(seen, 1 / FINE, axis=(1, 2))
+        self._gradient = np.stack([across, down], axis=-1).reshape(len(seen), -1, 2)
+        self._seen = seen.reshape(len(seen), -1)
+        self._flat = without_light(self._seen, templates.grid)
+        self._flat /= np.linalg.norm(self._flat, axis=1, keepdims=True)
+        self._flat = self._flat.astype(np.float32)
+
+    @property
+    def flat(self) -> np.ndarray:
+        """(4 count, p) float32 of norm 1, mean and slopes taken out; row = turn * count + code."""
+        if self._flat is None:
+            self._make()
+        assert self._flat is not None
+        return self._flat
+
+    def seen(self, rows: np.ndarray) -> np.ndarray:
+        """(n, p) brightness from 0 to 1."""
+        _ = self.flat
+        return self._seen[rows]
+
+    def gradient(self, rows: np.ndarray) -> np.ndarray:
+        """(n, p, 2) change of brightness for each module to the right and down."""
+        _ = self.flat
+        return self._gradient[rows]
+
+
+def _blur_matrix(cells: int, blur: float) -> np.ndarray:
+    """(cells FINE, cells + 2): what each module of a row adds to each grid point of it."""
+    from math import erf, sqrt
+
+    edge = np.arange(cells + 3) - cells / 2 - 1
+    axis = (np.arange(cells * FINE) + 0.5) / FINE - cells / 2
+    reach = (edge[None] - axis[:, None]) / (blur * sqrt(2))
+    below = np.vectorize(erf)(reach)
+    below[:, 0], below[:, -1] = -1, 1  # what lies outside goes on
+    return np.diff(below, axis=1) / 2
+
+
+def without_light(values: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """(..., p) values less the plane of x and y that fits each row best."""
+    basis = np.column_stack([np.ones(len(grid)), grid])
+    basis = basis / np.linalg.norm(basis, axis=0)  # orthogonal, as the grid is even
+    basis = basis.astype(values.dtype)
+    return values - (values @ basis) @ basis.T
+
+
+def homographies(corners: np.ndarray, half: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) from modules to pixels, for squares of 2 ``half`` modules seen at ``corners``.
+
+    Solved in closed form (Heckbert 1989, Fundamentals of Texture Mapping and Image Warping, 2.2.3).
+    """
+    p0, p1, p2, p3 = np.moveaxis(corners, 1, 0)
+    total = p0 - p1 + p2 - p3
+    d1, d2 = p1 - p2, p3 - p2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        det = d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]
+        g = (total[:, 0] * d2[:, 1] - total[:, 1] * d2[:, 0]) / det
+        h = (d1[:, 0] * total[:, 1] - d1[:, 1] * total[:, 0]) / det
+    unit = np.empty((len(corners), 3, 3))
+    unit[:, :2, 0] = p1 - p0 + g[:, None] * p1
+    unit[:, :2, 1] = p3 - p0 + h[:, None] * p3
+    unit[:, :2, 2] = p0
+    unit[:, 2, 0], unit[:, 2, 1], unit[:, 2, 2] = g, h, 1
+    # From modules about the centre to the unit square.
+    to_unit = np.zeros((len(corners), 3, 3))
+    to_unit[:, 0, 0] = to_unit[:, 1, 1] = 0.5 / half
+    to_unit[:, :2, 2] = 0.5
+    to_unit[:, 2, 2] = 1
+    return unit @ to_unit
+
+
+def project(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) and (p, 2) or (n, p, 2) -> (n, p, 2)."""
+    mapped = np.matmul(points, matrices[:, :, :2].transpose(0, 2, 1)) + matrices[:, None, :, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return mapped[..., :2] / mapped[..., 2:]
+
+
+def read_gray(level: Level, matrices: np.ndarray, templates: Templates) -> np.ndarray:
+    """(n, p) gray levels on the grid, float32."""
+    places = project(matrices, templates.grid)
+    return sample(level.image, np.nan_to_num(places, nan=-1.0, posinf=-1.0, neginf=-1.0))
+
+
+def ring_score(gray: np.ndarray, templates: Templates) -> np.ndarray:
+    """(n,) correlation of the two rings alone with what they should be, -1 to 1."""
+    rows = templates.in_rings
+    rings = without_light(gray[:, rows], templates.grid[rows])
+    norm = np.linalg.norm(rings, axis=1)
+    return rings @ templates.rings / np.maximum(norm, 1e-6)
+
+
+def decode(gray: np.ndarray, module: np.ndarray, templates: Templates) -> Match:
+    """Compare (n, p) gray levels, of modules of (n,) pixels, with every code and rotation."""
+    count = len(templates.dictionary)
+    flat = without_light(gray, templates.grid)
+    spread = np.linalg.norm(flat, axis=1)
+    flat = flat / np.maximum(spread, 1e-6)[:, None]
+    code, turn = np.zeros(len(gray), int), np.zeros(len(gray), int)
+    score, margin = np.zeros(len(gray)), np.zeros(len(gray))
+    which = templates.nearest(module)
+    for index in np.unique(which):
+        rows = np.flatnonzero(which == index)
+        likeness = flat[rows] @ templates.drawn(int(index)).flat.T
+        best = likeness.argmax(axis=1)
+        code[rows], turn[rows] = best % count, best // count
+        score[rows] = likeness[np.arange(len(rows)), best]
+        likeness[np.arange(len(rows)), best] = -1
+        margin[rows] = score[rows] - likeness.max(axis=1)
+    # A pattern of as many black as white points has a spread of half its contrast.
+    contrast = 2 * spread / np.sqrt(gray.shape[1])
+    return Match(code, turn, score, margin, contrast)
+
+
+def align(
+    level: Level,
+    matrices: np.ndarray,
+    match: Match,
+    module: np.ndarray,
+    templates: Templates,
+    *,
+    rounds: int = 3,
+) -> np.ndarray:
+    """Move each homography until the code that was read lies on the picture best.
+
+    Gauss-Newton on all grid points at once, every edge of the code having its say; contrast and
+    brightness are fitted along. Perspective is held back a little, because a tag of a few pixels
+    says next to nothing about it.
+
+    Returns
+    -------
+    ndarray
+        (n, 3, 3) homographies; those that ran away stay as they were.
+    """
+    if not len(matrices):
+        return matrices
+    grid = templates.grid
+    rows = match.turn * len(templates.dictionary) + match.code
+    seen, gradient = np.empty((len(rows), len(grid))), np.empty((len(rows), len(grid), 2))
+    which = templates.nearest(module)
+    for index in np.unique(which):
+        at = which == index
+        drawn = templates.drawn(int(index))
+        seen[at], gradient[at] = drawn.seen(rows[at]), drawn.gradient(rows[at])
+    flat = without_light(seen, grid)
+    steepest = without_light(_steepest(gradient, grid), grid)  # (n, 8, p)
+    # The part of a step that contrast would explain is no movement.
+    power = (flat**2).sum(axis=1)
+    shared = (steepest @ flat[..., None])[..., 0] / power[:, None]
+    steepest -= shared[..., None] * flat[:, None]
+    normal = steepest @ steepest.transpose(0, 2, 1)
+    parts = np.arange(8)
+    size = normal[:, parts, parts].mean(axis=1)
+    normal[:, parts, parts] += size[:, None] * np.where(parts < 6, 1e-6, STIFFNESS)
+    solve = np.linalg.inv(normal) @ steepest
+    moved = matrices.copy()
+    for _ in range(rounds):
+        gray = without_light(read_gray(level, moved, templates).astype(np.float64), grid)
+        gain = (gray * flat).sum(axis=1) / power
+        error = gray / np.where(np.abs(gain) > 1e-3, gain, np.inf)[:, None] - flat
+        step = np.clip((solve @ error[..., None])[..., 0], -0.5, 0.5)
+        # Moved by the step, the template looks like the picture: undo it in the homography.
+        moved = moved @ np.linalg.inv(_warp(step, grid))
+        moved /= moved[:, 2:, 2:]
+    places, before = project(moved, grid[[0, -1]]), project(matrices, grid[[0, -1]])
+    ran = np.linalg.norm(places - before, axis=-1).max(axis=1) / module
+    return np.where((ran < 1.5)[:, None, None], moved, matrices)
+
+
+def _steepest(gradient: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """(n, 8, p) change of each grid point for each parameter of `_warp`."""
+    x, y = grid[:, 0], grid[:, 1]
+    gx, gy = gradient[..., 0], gradient[..., 1]
+    scale = _scale(grid)
+    inwards = (gx * x + gy * y) * scale**2
+    parts = [gx, gy, gx * x * scale, gx * y * scale, gy * x * scale, gy * y * scale]
+    return np.stack([*parts, -inwards * x, -inwards * y], axis=1)
+
+
+def _warp(step: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """(n, 8) -> (n, 3, 3): the identity for zeros."""
+    scale = _scale(grid)
+    matrix = np.tile(np.eye(3), (len(step), 1, 1))
+    matrix[:, :2, 2] += step[:, :2]
+    matrix[:, 0, :2] += step[:, 2:4] * scale
+    matrix[:, 1, :2] += step[:, 4:6] * scale
+    matrix[:, 2, :2] += step[:, 6:] * scale**2
+    return matrix
+
+
+def _scale(grid: np.ndarray) -> float:
+    """So that a step of 1 in any parameter moves the border by about a module."""
+    return 1 / float(np.abs(grid).max())

@@ -39,4 +39,11 @@ def dpk_formats() -> list[FormatSpec]:
             writes=("poses", "tracks"),
             suffixes=(".npz",),
         ),
+        FormatSpec(
+            "coco",
+            "COCO keypoints: annotations with their images, results of poses",
+            "dpk_io_formats.coco:CocoFormat",
+            reads=("annotations",),
+            writes=("annotations", "poses"),
+        ),
     ]

@@ -15,6 +15,7 @@ _WHERE = {
     "Source": "dpk_core.annotations",
     "Augmenter": "dpk_core.interfaces",
     "Dataset": "dpk_core.interfaces",
+    "Detections": "dpk_core.detections",
     "Detector": "dpk_core.interfaces",
     "Model": "dpk_core.interfaces",
     "PeakDetector": "dpk_core.interfaces",

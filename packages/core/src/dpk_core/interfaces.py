@@ -7,9 +7,9 @@ plugin author runs in one line.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from dpk_core.task import Task
 
 if TYPE_CHECKING:
     from dpk_core.annotations import AnnotationSet
+    from dpk_core.detections import Detections
     from dpk_core.losses import LossReport
     from dpk_core.streams import PoseStream
     from dpk_core.tracks import Tracks
@@ -154,25 +155,63 @@ class Model(ABC):
         raise DpkError(f"{type(self).__name__} cannot be exported: it has no export method")
 
 
+class Frames(Protocol):
+    """Frames of a video by number: ``len``, and ``[i]`` gives (h, w, c) uint8."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> np.ndarray: ...
+
+
 class Detector(ABC):
     """Finds animals in a frame.
 
-    Contract: (h, w, c) uint8 -> (m, 5+) float of x0, y0, x1, y1, score, then what else it knows;
-    m may be 0.
+    Contract: made with keyword arguments that have defaults; `detect` gives the same `Detections`
+    for the same frame whatever it saw before, since a run that was cut off carries on in the
+    middle; no detection lies outside the frame.
     """
 
+    def prepare(self, frames: Frames) -> None:
+        """Look at the video before its first frame is asked for: a background needs frames from
+        all over it. It must come to the same every time. Default: nothing."""
+        return
+
     @abstractmethod
-    def detect(self, frame: np.ndarray) -> np.ndarray: ...
+    def detect(self, frame: np.ndarray) -> Detections:
+        """(h, w, c) uint8 -> `Detections`, maybe none."""
 
 
 class Tracker(ABC):
-    """Follows individuals through frames, online: one frame at a time, in order.
+    """Follows individuals, online: one frame at a time, in order.
 
-    Contract: `track` gives, for every frame of the stream, the `Tracks` rows of that frame.
+    Contract: made with keyword arguments that have defaults; `update` gives rows of just that
+    frame, each id at most once, ids from 0; the same stream gives the same rows; frames without
+    detections, and numbers that jump, are no error.
     """
 
+    uses_frames: bool = False
+    """Whether `update` wants the frame: to compensate the camera's motion, say."""
+
     @abstractmethod
-    def track(self, frames: Iterator[np.ndarray]) -> Iterator[Any]: ...
+    def update(
+        self, number: int, detections: Detections, frame: np.ndarray | None = None
+    ) -> Tracks:
+        """What was found in frame ``number`` -> who is where in it.
+
+        Parameters
+        ----------
+        number
+            Of the frame in the video, larger than in the call before.
+        detections
+            In that frame.
+        frame
+            (h, w, c) uint8 where `uses_frames`, else None.
+        """
+
+    def finish(self, tracks: Tracks) -> Tracks:
+        """All rows when the stream has ended -> the same, mended: gaps filled in, pieces joined.
+        Default: as they are."""
+        return tracks
 
 
 class PoseFormat(ABC):

@@ -17,15 +17,19 @@ from dpk_core.testing.datasets import check_dataset, dot_annotations
 from dpk_core.testing.formats import check_format, sample_of
 from dpk_core.testing.models import check_model
 from dpk_core.testing.peak_detectors import check_peak_detector, gaussian_maps
+from dpk_core.testing.trackers import check_detector, check_tracker, walking_dots
 
 __all__ = [
     "ContractError",
     "check_augmenter",
     "check_dataset",
+    "check_detector",
     "check_format",
     "check_model",
     "check_peak_detector",
+    "check_tracker",
     "dot_annotations",
     "gaussian_maps",
     "sample_of",
+    "walking_dots",
 ]

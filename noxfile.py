@@ -21,7 +21,7 @@ BACKEND_TESTS = (
     "tests/models/test_prediction.py",
     "tests/models/test_saving.py",
 )
-TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "pandas", "psutil", "hatchling", "uv")
+TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "pandas", "pycocotools", "psutil", "hatchling", "uv")
 
 
 def _install_all(session: nox.Session, *more: str) -> None:

@@ -140,9 +140,7 @@ def write_results(
         rest = dict(stream.provenance)
         names = rest.pop("track_names", None)
         report.add("track names", len(names) if names else 0, "results hold numbers only")
-        report.add(
-            "notes on where the poses come from", len(rest), "results have no place for them"
-        )
+        report.add("provenance entries", len(rest), "results have no place for them")
 
 
 def _results(piece: Poses, category_id: int, first: int) -> Iterator[dict[str, Any] | None]:

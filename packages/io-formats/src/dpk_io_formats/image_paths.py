@@ -45,7 +45,7 @@ class ImageFinder:
                     # Images of one set lie in one folder: look there first from now on.
                     self._folders.insert(0, self._folders.pop(position))
                     return path
-        return self._folders[0] / names[0]
+        return self._folders[0] / _nameable(names[0])
 
 
 def plain_name(name: str, what: str) -> str:
@@ -75,5 +75,10 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _nameable(name: str) -> str:
+    """A name that one may at least ask for: longer ones are an error of the file system."""
+    return "/".join(_short(part) for part in name.split("/")[-8:])
+
+
 def _short(name: str) -> str:
-    return name if len(name) <= 100 else f"{name[:97]}..."
+    return name if len(name.encode("utf-8", "replace")) <= 200 else f"{name[:60]}..."

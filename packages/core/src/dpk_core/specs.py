@@ -93,7 +93,12 @@ class DetectorSpec(Spec):
 
 @attrs.frozen
 class TrackerSpec(Spec):
-    """A class with the `Tracker` interface."""
+    """A class with the `Tracker` interface.
+
+    ``detector`` names the one that suits it, taken when a user names none; empty: any.
+    """
+
+    detector: str = ""
 
 
 _KINDS = ("annotations", "poses", "tracks")

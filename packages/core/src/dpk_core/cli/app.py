@@ -18,6 +18,7 @@ COMMANDS = (
     "models",
     "train",
     "evaluate",
+    "track",
     "predict",
     "export",
     "bench",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from dpk_core.annotations import AnnotationSet
 from dpk_core.errors import FileFormatError, FileMissingError, ValidationError, VideoError
 from dpk_core.interfaces import Dataset
 from dpk_core.services.fingerprints import fingerprint
+
+if TYPE_CHECKING:
+    from dpk_core.services.video import VideoReader
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _SET_SUFFIXES = (".h5", ".hdf5")
@@ -127,6 +130,11 @@ class VideoFrames(_Frames):
             "height": self.size[0],
             "width": self.size[1],
         }
+
+    @property
+    def reader(self) -> VideoReader:
+        """The open video, for frames by number."""
+        return self._reader
 
     def frames(self, skip: int = 0) -> Iterator[np.ndarray]:
         # Without a stop, the reader also tells of a file that was cut short behind its last frame.

@@ -1,0 +1,67 @@
+"""``dpk track``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dpk_core.cli.console import say
+from dpk_core.cli.options import assignments
+from dpk_core.cli.progress import duration
+
+
+def command(
+    video: Annotated[Path, typer.Argument(help="A video, or a folder of images.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: VIDEO.tracks.h5.")
+    ] = None,
+    tracker: Annotated[
+        str, typer.Option(help="How individuals are followed (`dpk plugins` lists them).")
+    ] = "kalman",
+    detector: Annotated[
+        str | None,
+        typer.Option(help="How they are found. Default: what suits the tracker, or background."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE of the tracker.")
+    ] = None,
+    detector_settings: Annotated[
+        list[str] | None, typer.Option("--detector-set", help="NAME=VALUE of the detector.")
+    ] = None,
+    start: Annotated[int, typer.Option(help="The first frame, from 0.")] = 0,
+    stop: Annotated[int | None, typer.Option(help="The frame before which to stop.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output.")] = False,
+) -> None:
+    """Find every animal in a video and follow it.
+
+    [bold]Example:[/bold] dpk track flies.mp4 --tracker fixed_count --set count=2
+
+    Interrupted, the same command carries on. What comes next: dpk predict model.keras flies.mp4
+    --tracks flies.tracks.h5
+    """
+    from dpk_core.cli.progress import shown
+    from dpk_core.workflow.track import track_video
+
+    with shown() as progress:
+        done = track_video(
+            video,
+            output,
+            tracker=tracker,
+            detector=detector,
+            tracker_settings=assignments(settings or []),
+            detector_settings=assignments(detector_settings or []),
+            start=start,
+            stop=stop,
+            overwrite=force,
+            progress=progress,
+        )
+    if done.n_before == done.n_frames:
+        say(f"{done.output}: all {done.n_frames} frames were tracked already")
+        return
+    speed = (done.n_frames - done.n_before) / done.seconds
+    say(
+        f"{done.output}: {done.tracks!r}, by {done.tracker} on {done.detector} in "
+        f"{duration(done.seconds)} ({speed:.1f} frames/s)"
+    )

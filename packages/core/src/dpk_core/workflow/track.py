@@ -1,0 +1,295 @@
+"""Track a video: detect, associate, mend; stopped at any moment, it carries on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dpk_core import __version__
+from dpk_core.detections import Detections
+from dpk_core.errors import (
+    DpkError,
+    OutputExistsError,
+    PluginError,
+    ValidationError,
+    VideoError,
+)
+from dpk_core.interfaces import Detector, Tracker
+from dpk_core.services.plugins import registry
+from dpk_core.services.storage import read_tracks, write_tracks
+from dpk_core.services.storage.atomic import check_output
+from dpk_core.services.storage.detections_log import DetectionsLog
+from dpk_core.services.storage.hdf5 import to_json
+from dpk_core.specs import DetectorSpec, Spec, TrackerSpec
+from dpk_core.tracks import COLUMNS, Tracks
+from dpk_core.workflow.frames import FrameSource, VideoFrames, open_frames
+from dpk_core.workflow.jobs import only_writer
+from dpk_core.workflow.progress import Progress, ignore
+
+SUFFIX = ".tracks.h5"
+TRACKER, DETECTOR = "kalman", "background"
+
+
+@attrs.frozen
+class Tracking:
+    """What became of a tracking.
+
+    Parameters
+    ----------
+    output
+        The file of tracks.
+    tracks
+        What it holds.
+    n_frames
+        That were looked at.
+    n_before
+        Frames whose detections an earlier run had found; all of them when nothing was to do.
+    seconds
+        That this run took.
+    tracker, detector
+        Their names.
+    """
+
+    output: Path
+    tracks: Tracks
+    n_frames: int
+    n_before: int
+    seconds: float
+    tracker: str
+    detector: str
+
+
+def track_video(
+    video: str | PathLike[str],
+    output: str | PathLike[str] | None = None,
+    *,
+    tracker: str = TRACKER,
+    detector: str | None = None,
+    tracker_settings: Mapping[str, Any] | None = None,
+    detector_settings: Mapping[str, Any] | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = ignore,
+) -> Tracking:
+    """Find the individuals in every frame of a video and follow them.
+
+    Detections are kept on disk beside the output while it runs: killed at any moment, the same
+    call carries on where it was. Memory grows with the rows of the tracks only.
+
+    Parameters
+    ----------
+    video
+        A video; or an image folder.
+    output
+        Default: ``VIDEO.tracks.h5`` beside the video.
+    tracker, detector
+        Registered names. The default detector is what the tracker asks for, else "background".
+    tracker_settings, detector_settings
+        What they are made with.
+    start, stop
+        Track the frames start <= i < stop only.
+    overwrite
+        Begin anew, whatever is there.
+
+    Raises
+    ------
+    FileMissingError, FileFormatError
+    ValidationError
+        About settings, or when a detector gives what it must not; naming the frame.
+    PluginError
+        For an unknown name.
+    OutputExistsError, OutputError
+    VideoError
+        When the video is damaged: the frames before the damage have been tracked and stored.
+    """
+    began = time.monotonic()
+    tracker_spec, detector_spec = _specs(tracker, detector)
+    output = default_output(video) if output is None else Path(output)
+    with open_frames(video, start, stop) as source:
+        wanted = {
+            "detector": _description(detector_spec, detector_settings),
+            "input": source.fingerprint,
+            "start": source.numbers.start,
+            "stop": source.numbers.stop,
+        }
+        job = {**wanted, "tracker": _description(tracker_spec, tracker_settings)}
+        n = len(source.numbers)
+        if not overwrite and (found := _done(output, job)) is not None:
+            seconds = time.monotonic() - began
+            return Tracking(output, found, n, n, seconds, tracker_spec.name, detector_spec.name)
+        check_output(output, overwrite=overwrite)
+        following: Tracker = _make(tracker_spec, tracker_settings, Tracker)
+        finding: Detector = _make(detector_spec, detector_settings, Detector)
+        log_path = output.with_name(f".{output.name}.detections")
+        with only_writer(output), DetectionsLog(log_path, wanted) as log:
+            before = len(log)
+            tracks, damage = _follow(source, finding, following, log, detector_spec.name, progress)
+            provenance = {"job": job, **source.facts}
+            write_tracks(output, attrs.evolve(tracks, provenance=provenance), overwrite=overwrite)
+            log.remove()
+        if damage is not None:
+            raise VideoError(
+                f"{damage}\nThe frames before the damage are tracked and stored in {output}"
+            ) from damage
+        seconds = time.monotonic() - began
+        return Tracking(output, tracks, n, before, seconds, tracker_spec.name, detector_spec.name)
+
+
+def default_output(video: str | PathLike[str]) -> Path:
+    """``VIDEO.tracks.h5`` beside the video.
+
+    Examples
+    --------
+    >>> default_output("films/herd.mp4").as_posix()
+    'films/herd.tracks.h5'
+    """
+    path = Path(video)
+    return path.with_name((path.name if path.is_dir() else path.stem) + SUFFIX)
+
+
+def _specs(tracker: str, detector: str | None) -> tuple[TrackerSpec, DetectorSpec]:
+    tracker_spec = registry().get("trackers", tracker)
+    assert isinstance(tracker_spec, TrackerSpec)
+    name = detector or tracker_spec.detector or DETECTOR
+    detector_spec = registry().get("detectors", name)
+    assert isinstance(detector_spec, DetectorSpec)
+    return tracker_spec, detector_spec
+
+
+def _description(spec: Spec, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    software = f"dpk-core {__version__}"
+    origin = [p.origin for p in registry().plugins for _, s in p.specs if s == spec]
+    return {"name": spec.name, "settings": dict(settings or {}), "by": [software, *origin]}
+
+
+def _make(spec: Spec, settings: Mapping[str, Any] | None, kind: type) -> Any:
+    made = spec.load()
+    try:
+        thing = made(**dict(settings or {}))
+    except TypeError as error:
+        raise ValidationError(f"{spec.name}: {error}") from error
+    if not isinstance(thing, kind):
+        raise PluginError(
+            f"{spec.name} gave {type(thing).__name__}; expected a dpk_core.{kind.__name__}"
+        )
+    return thing
+
+
+def _done(output: Path, job: dict[str, Any]) -> Tracks | None:
+    """The tracks of an output that is this very job; OutputExistsError for another one."""
+    if not output.exists():
+        return None
+    try:
+        stored = read_tracks(output)
+    except DpkError:
+        return None  # whatever it is, check_output refuses to replace it
+    if to_json(stored.provenance.get("job")) != to_json(job):
+        raise OutputExistsError(
+            f"{output} exists and is of another video, detector, tracker or setting; choose "
+            "another name, or replace it (--force, overwrite=True)"
+        )
+    return stored
+
+
+def _follow(
+    source: FrameSource,
+    detector: Detector,
+    tracker: Tracker,
+    log: DetectionsLog,
+    name: str,
+    progress: Progress,
+) -> tuple[Tracks, VideoError | None]:
+    """All rows, and the damage that ended the video early, if any."""
+    numbers = source.numbers
+    known = len(log)
+    # Frames that are in the log need not be decoded, unless the tracker wants to see them.
+    skip = 0 if tracker.uses_frames else known
+    if known < len(numbers):
+        progress(0, None, "looking at the video")
+        detector.prepare(_by_number(source))
+    rows, damage = [], None
+    for i in range(skip):
+        rows.append(_update(tracker, numbers[i], log.get(numbers[i]), None))
+    frames = source.frames(skip)
+    try:
+        for i, frame in enumerate(frames, start=skip):
+            found = log.get(numbers[i])
+            if found is None:
+                found = _detect(detector, name, frame, numbers[i])
+                log.put(numbers[i], found)
+            rows.append(_update(tracker, numbers[i], found, frame if tracker.uses_frames else None))
+            progress(i + 1, len(numbers), "tracking")
+    except VideoError as error:
+        damage = error
+    finally:
+        if hasattr(frames, "close"):
+            frames.close()
+        log.commit()
+    return tracker.finish(_joined(rows)), damage
+
+
+def _by_number(source: FrameSource) -> Any:
+    if isinstance(source, VideoFrames):
+        return source.reader
+    return _Sequence(source)
+
+
+class _Sequence:
+    """Frames of an image folder by number."""
+
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source.numbers)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return next(self._source.frames(range(len(self))[number]))
+
+
+def _detect(detector: Detector, name: str, frame: np.ndarray, number: int) -> Detections:
+    try:
+        found = detector.detect(frame)
+    except DpkError as error:
+        raise type(error)(f"frame {number}: {error}") from error
+    except Exception as error:
+        raise PluginError(
+            f"the detector {name} failed at frame {number}: {type(error).__name__}: {error}; what "
+            "was found before is kept, and the same command carries on"
+        ) from error
+    if not isinstance(found, Detections):
+        raise PluginError(
+            f"the detector {name} gave {type(found).__name__} for frame {number}; expected "
+            "dpk_core.Detections"
+        )
+    height, width = frame.shape[:2]
+    outside = (found.x < -0.5) | (found.x > width - 0.5)
+    outside |= (found.y < -0.5) | (found.y > height - 0.5)
+    if outside.any():
+        i = int(np.flatnonzero(outside)[0])
+        raise PluginError(
+            f"the detector {name} found something at ({found.x[i]:.1f}, {found.y[i]:.1f}) in frame "
+            f"{number}, which is {width}x{height} pixels (width x height); expected it inside"
+        )
+    return found
+
+
+def _update(
+    tracker: Tracker, number: int, found: Detections | None, frame: np.ndarray | None
+) -> Tracks:
+    return tracker.update(number, Detections.none() if found is None else found, frame)
+
+
+def _joined(rows: list[Tracks]) -> Tracks:
+    columns: dict[str, Any] = {
+        name: np.concatenate([np.empty(0, kind), *(r.columns()[name] for r in rows)])
+        for name, kind in COLUMNS.items()
+    }
+    return Tracks(**columns)

@@ -157,7 +157,7 @@ def test_categories_are_chosen(folder):
     assert len(labels) == 2, "an animal, and an image without a foe"
     assert {loss.what: loss.count for loss in report} == {"ids": 2, "animals": 3, "categories": 1}
     assert len(read(put(folder, change), category=3)) == 3
-    with pytest.raises(ValidationError, match="no category 'cat'.*it has animal"):
+    with pytest.raises(ValidationError, match=r"no category 'cat'.*it has animal"):
         read(put(folder, change), category="cat")
 
 
@@ -365,7 +365,7 @@ def test_names_that_no_disk_takes(tmp_path, made_labels):
     assert len({name.casefold() for name in names}) == 4
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
     again = read(tmp_path / "set")
-    assert [s.video for s in again.sources if s.frame] == [v for v in videos[1:]]
+    assert [s.video for s in again.sources if s.frame] == list(videos[1:])
 
 
 def test_losses_of_writing(tmp_path, made_labels):
@@ -525,8 +525,7 @@ def test_damaged_files_are_refused_or_read(folder, damaged):
         CocoFormat().sniff(path)
         try:
             labels = read(path)
-        except DpkError as reason:
-            assert str(reason)
-        else:
-            assert len(labels) >= 1
-            assert labels.keypoints.shape[2] == 2
+        except DpkError:
+            continue
+        assert len(labels) >= 1
+        assert labels.keypoints.shape[1:] == (len(labels.skeleton), 2)

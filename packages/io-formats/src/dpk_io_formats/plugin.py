@@ -46,4 +46,12 @@ def dpk_formats() -> list[FormatSpec]:
             reads=("annotations",),
             writes=("annotations", "poses"),
         ),
+        FormatSpec(
+            "deepposekit",
+            "DeepPoseKit's labelled images in an HDF5 file",
+            "dpk_io_formats.deepposekit:DeepPoseKitFormat",
+            reads=("annotations",),
+            writes=("annotations",),
+            suffixes=(".h5",),
+        ),
     ]

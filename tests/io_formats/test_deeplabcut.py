@@ -104,7 +104,6 @@ def test_the_real_project_equals_what_pandas_reads(test_data):
         (HEADER, "a/d/c.png,1,2,3,4\na/d/c.png,1,2,3,4\n", "d/c.png is labelled twice"),
         (HEADER, "../../etc/c.png,1,2,3,4\n", "leads out of the project"),
         (HEADER, "c.png,1,2,3,4\n", "expected labeled-data/VIDEO/IMAGE"),
-        ("scorer,A,A\nindividuals,m,m\nbodyparts,a,a\ncoords,x,y\n", "a/d/c,1,2\n", "individuals"),
     ],
 )
 def test_bad_tables(project, header, body, message):
@@ -120,11 +119,14 @@ def test_missing_images_are_named_or_skipped(project):
     assert [s.frame for s in read(project, missing="skip").sources] == [7]
 
 
-def test_images_of_two_sizes_and_broken_images_are_named(project):
+def test_images_of_two_sizes_are_padded_and_broken_images_are_named(project):
     labels = project / "labeled-data" / "day1"
-    cv2.imencode(".png", np.zeros((8, 9, 3), np.uint8))[1].tofile(labels / "img0007.png")
-    with pytest.raises(FileFormatError, match=r"img0007\.png is 9x8 pixels"):
-        read(project).images[1]
+    cv2.imencode(".png", np.full((8, 9, 3), 7, np.uint8))[1].tofile(labels / "img0007.png")
+    annotations = read(project)
+    assert annotations.image_shape == (20, 30, 3)
+    assert [source.size for source in annotations.sources] == [None, (8, 9)]
+    assert annotations.images[1].sum() == 7 * 8 * 9 * 3
+    assert (annotations.images[1][:8, :9] == 7).all()
     (labels / "img0007.png").write_bytes(b"\x89PNG")
     with pytest.raises(FileFormatError, match=r"img0007\.png is not an image"):
         read(project).images[1]

@@ -14,6 +14,22 @@ def dpk_formats() -> list[FormatSpec]:
             "labelled frames of a DeepLabCut project (a folder with config.yaml)",
             "dpk_io_formats.deeplabcut:DeepLabCutFormat",
             reads=("annotations",),
+            writes=("annotations",),
+        ),
+        FormatSpec(
+            "deeplabcut-predictions",
+            "tables that DeepLabCut's analyze_videos writes",
+            "dpk_io_formats.deeplabcut_predictions:DeepLabCutPredictionsFormat",
+            reads=("poses",),
+            writes=("poses",),
+            suffixes=(".h5", ".csv"),
+        ),
+        FormatSpec(
+            "lightning-pose",
+            "labels (a folder with CollectedData.csv) and predictions of Lightning Pose",
+            "dpk_io_formats.lightning_pose:LightningPoseFormat",
+            reads=("annotations", "poses"),
+            writes=("annotations",),
         ),
         FormatSpec(
             "csv",

@@ -77,8 +77,9 @@ def test_ours_and_theirs_are_told_apart(theirs, tmp_path):
 def test_the_layout_is_that_of_a_real_file(test_data, tmp_path):
     """Types, ranks, storage and the skeleton of DeepPoseKit's published example."""
     real = test_data / "fly" / "example_annotation_set.h5"
-    labels = read(real, skeleton=test_data / "fly" / "skeleton.csv")
-    assert labels.skeleton.names[0] == "head"
+    named = read(real, skeleton=test_data / "fly" / "skeleton.csv")
+    assert named.skeleton.names[0] == "head"
+    labels = read(real)
     report = LossReport()
     written = write(tmp_path / "again.h5", labels, report)
     with h5py.File(real) as a, h5py.File(written) as b:
@@ -88,7 +89,6 @@ def test_the_layout_is_that_of_a_real_file(test_data, tmp_path):
             assert (b[key].dtype, b[key].shape) == (a[key].dtype, a[key].shape), key
             assert b[key].chunks is None
             assert b[key].compression is None
-            # the CSV and the skeleton in the file say the same
             assert np.array_equal(a[key][()], b[key][()]), key
     assert not report
 

@@ -40,8 +40,10 @@ class Match:
     score
         Correlation with it, -1 to 1.
     margin
-        How much less correlated the best other code is (whatever its rotation), or the same code
-        in another rotation.
+        0 to 1: of what the next best code (or rotation of this one) leaves unexplained, the part
+        that this one explains. With the squared correlations r1 and r2 of the two that is
+        1 - (1 - r1) / (1 - r2); the logarithm of that quotient is how much likelier this code is
+        for every independent gray level, so it means the same for clean and for noisy tags.
     contrast
         Gray levels between black and white.
     """
@@ -210,7 +212,9 @@ def decode(gray: np.ndarray, module: np.ndarray, templates: Templates) -> Match:
         code[rows], turn[rows] = best % count, best // count
         score[rows] = likeness[np.arange(len(rows)), best]
         likeness[np.arange(len(rows)), best] = -1
-        margin[rows] = score[rows] - likeness.max(axis=1)
+        second = likeness.max(axis=1).clip(0, 1)
+        left = (1 - score[rows].clip(0, 1) ** 2) + 1e-6
+        margin[rows] = 1 - left / (1 - second**2 + 1e-6)
     # A pattern of as many black as white points has a spread of half its contrast.
     contrast = 2 * spread / np.sqrt(gray.shape[1])
     return Match(code, turn, score, margin, contrast)

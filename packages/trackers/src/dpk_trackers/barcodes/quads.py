@@ -1,9 +1,11 @@
 """Where in a frame a tag may be: outlines that have four corners.
 
 The frame is halved again and again, so that a tag of any size has a level in which it is small.
-At each level, pixels darker than their neighbourhood are marked, and the outlines of marked regions
-are searched for quadrilaterals: outer outlines are edges of black squares, and outlines of holes
-are edges of white squares within black, which are there whatever surrounds a tag.
+At each level, pixels darker than their neighbourhood are marked, and in a second mask those that are
+brighter. The outlines of marked regions and of holes in them are searched for quadrilaterals, which
+are edges of black squares or of white squares within black; the latter are there whatever surrounds
+a tag. Neither mask alone is enough: next to something darker yet, the black ring of a small tag is
+hardly darker than its neighbourhood.
 
 All outlines of a level are judged at once, in arrays; only OpenCV looks at them one by one.
 """
@@ -18,6 +20,15 @@ import numpy as np
 
 WINDOW = 5
 """Side of the neighbourhood in pixels of the level."""
+SMOOTHING = 0.6
+"""Standard deviation of the smoothing before, in pixels of the level."""
+CONTRAST = 2
+"""Gray levels by which a marked pixel differs from the mean of its neighbourhood."""
+ACTIVITY = (4.0, 8.0)
+"""Gray levels by which pixels differ from their neighbourhood on average where a tag may be: at
+least, and at most when the whole frame is restless."""
+REST = 1.6
+"""How many times the activity of half of the frame a tag's is, between those bounds."""
 LARGEST = 36.0
 """Side of the largest square looked for in one level, in its pixels; larger ones wait for the
 next."""
@@ -31,12 +42,12 @@ class Quads:
     ----------
     corners
         (n, 4, 2) x, y in pixels of the level, clockwise on the screen.
-    holes
-        (n,) True for the outer edge of something white within black.
+    white
+        (n,) True where the inside is the brighter side.
     """
 
     corners: np.ndarray
-    holes: np.ndarray
+    white: np.ndarray
 
     def __len__(self) -> int:
         return len(self.corners)
@@ -57,7 +68,7 @@ def pyramid(image: np.ndarray, smallest: float, largest: float) -> list[Level]:
     number = 0
     while True:
         if smallest / 2**number <= LARGEST:  # otherwise nothing here is small enough
-            levels.append(Level(number, image, cv2.GaussianBlur(image, (3, 3), 0)))
+            levels.append(Level(number, image, cv2.GaussianBlur(image, (3, 3), SMOOTHING)))
         if LARGEST * 2**number >= largest or min(image.shape) < 32:
             return levels
         # The mean of 2 x 2 pixels; an odd row or column at the end is left out.
@@ -74,7 +85,7 @@ def to_frame(points: np.ndarray, level: int) -> np.ndarray:
 
 
 def find_quads(
-    level: Level, smallest: float, *, contrast: int = 6, pool: ThreadPoolExecutor | None = None
+    level: Level, smallest: float, *, pool: ThreadPoolExecutor | None = None
 ) -> Quads:
     """Quadrilaterals of one level.
 
@@ -82,41 +93,43 @@ def find_quads(
     ----------
     smallest
         Side of the smallest in pixels of the level.
-    contrast
-        Gray levels by which a marked pixel is darker than the mean of its neighbourhood.
     pool
-        Threads that share the work; the result is the same without.
+        Takes half of the work; the result is the same without.
     """
     mean = cv2.blur(level.smooth, (WINDOW, WINDOW))
-    dark = cv2.compare(level.smooth, cv2.subtract(mean, contrast), cv2.CMP_LT)
-    contours = _outlines(dark, pool)
+    active = _active(level.smooth, mean)
+    dark = active & cv2.compare(level.smooth, cv2.subtract(mean, CONTRAST), cv2.CMP_LT)
+    bright = active & cv2.compare(level.smooth, cv2.add(mean, CONTRAST), cv2.CMP_GT)
+    other = pool.submit(_outlined, bright, smallest) if pool else None
+    corners, holes = _outlined(dark, smallest)
+    corners_2, holes_2 = other.result() if other else _outlined(bright, smallest)
+    return Quads(np.concatenate([corners, corners_2]), np.concatenate([holes, ~holes_2]))
+
+
+def _active(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Mask of where so much goes on that a tag may be there; most of a frame is ruled out."""
+    activity = cv2.blur(cv2.absdiff(smooth, mean), (15, 15))
+    usual = float(np.median(activity[::8, ::8]))
+    least = float(np.clip(round(REST * usual), *ACTIVITY))
+    return cv2.dilate(cv2.compare(activity, least, cv2.CMP_GE), np.ones((13, 13), np.uint8))
+
+
+def _outlined(mask: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 4, 2) corners of the quadrilaterals among the outlines of a mask, and (n,) whether each
+    is that of a hole."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     lengths = np.fromiter(map(len, contours), np.int64, len(contours))
     # An outline of side s has 4 s points, 2.8 s when it lies on its corner.
     wanted = np.flatnonzero((lengths >= 2.4 * smallest) & (lengths <= 8 * LARGEST))
     if not len(wanted):
-        return Quads(np.zeros((0, 4, 2)), np.zeros(0, bool))
+        return np.zeros((0, 4, 2)), np.zeros(0, bool)
     points = np.concatenate([contours[i] for i in wanted])[:, 0].astype(np.float32)
     return _fit(points, lengths[wanted], smallest)
 
 
-def _outlines(dark: np.ndarray, pool: ThreadPoolExecutor | None) -> list[np.ndarray]:
-    """Outlines of the marked regions, outer ones and holes; those across a seam come twice."""
-    height = dark.shape[0]
-    overlap = int(LARGEST * 1.5) + 2
-    if pool is None or height < 8 * overlap:
-        return list(_contours(dark, 0))
-    half = height // 2
-    upper = pool.submit(_contours, dark[: half + overlap], 0)
-    lower = _contours(dark[half - overlap :], half - overlap)
-    return [*upper.result(), *lower]
-
-
-def _contours(dark: np.ndarray, top: int) -> tuple[np.ndarray, ...]:
-    found, _ = cv2.findContours(dark, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(0, top))
-    return tuple(found)
-
-
-def _fit(points: np.ndarray, lengths: np.ndarray, smallest: float) -> Quads:
+def _fit(
+    points: np.ndarray, lengths: np.ndarray, smallest: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The outlines that are quadrilaterals; ``points`` of all outlines, one after another."""
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     low = np.minimum.reduceat(points, starts)
@@ -124,7 +137,7 @@ def _fit(points: np.ndarray, lengths: np.ndarray, smallest: float) -> Quads:
     fits = (extent.min(axis=1) >= 0.5 * smallest) & (extent.max(axis=1) <= 1.45 * LARGEST)
     points, lengths, starts = _keep(points, lengths, fits)
     if not len(lengths):
-        return Quads(np.zeros((0, 4, 2)), np.zeros(0, bool))
+        return np.zeros((0, 4, 2)), np.zeros(0, bool)
     owner = np.repeat(np.arange(len(lengths)), lengths)
     points = points - low[fits][owner]  # small numbers, so that float32 is exact enough
     following = np.roll(points, -1, axis=0)
@@ -144,12 +157,12 @@ def _fit(points: np.ndarray, lengths: np.ndarray, smallest: float) -> Quads:
             & (sides.min(axis=1) > 0.3 * sides.max(axis=1))
             & (ragged < 0.35 + 0.02 * np.sqrt(quad_area))
         )
-    # OpenCV follows holes the other way round, along the dark pixels that surround them; outer
-    # outlines run along the outermost dark pixels: the edge is half a pixel from either.
+    # OpenCV follows holes the other way round, along the marked pixels that surround them; outer
+    # outlines run along the outermost marked pixels: the edge is half a pixel from either.
     holes = area > 0
     corners = corners + low[fits][:, None]
     corners, holes = corners[fits_2].astype(np.float64), holes[fits_2]
-    return Quads(_grow(corners, np.where(holes, -0.5, 0.5)), holes)
+    return _grow(corners, np.where(holes, -0.5, 0.5)), holes
 
 
 def _keep(

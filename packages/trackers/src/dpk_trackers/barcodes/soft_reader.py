@@ -48,11 +48,11 @@ class SoftReader(TagReader):
     score
         Least correlation of the gray levels with the code, rings included.
     margin
-        Least distance of that correlation from the next best's.
+        Least part of what the next best code leaves unexplained that the best one explains.
     rings
         Least correlation of the rings alone.
     contrast
-        Gray levels by which a black ring must be darker than what is beside it.
+        Least gray levels between black and white, as they are seen.
     threads
         That look for outlines at the same time.
 
@@ -71,10 +71,10 @@ class SoftReader(TagReader):
         *,
         smallest: float = 12.0,
         largest: float = np.inf,
-        score: float = 0.7,
-        margin: float = 0.05,
+        score: float = 0.8,
+        margin: float = 0.35,
         rings: float = 0.5,
-        contrast: int = 5,
+        contrast: float = 10.0,
         threads: int = 2,
     ) -> None:
         super().__init__(dictionary)
@@ -86,7 +86,7 @@ class SoftReader(TagReader):
             raise ValidationError(f"threads: expected at least 1, found {threads}")
         self.smallest, self.largest = float(smallest), float(largest)
         self.score, self.margin, self.rings = score, margin, rings
-        self.contrast = int(contrast)
+        self.contrast = contrast
         self.templates = Templates(dictionary)
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
@@ -100,21 +100,21 @@ class SoftReader(TagReader):
     def _read_level(self, level: Level) -> tuple[Level, np.ndarray, Match, np.ndarray] | None:
         templates = self.templates
         smallest = self.smallest / 2**level.number if level.number == 0 else self.smallest
-        quads = find_quads(level, smallest * 0.6, contrast=self.contrast, pool=self._pool)
+        quads = find_quads(level, smallest * 0.6, pool=self._pool)
         double = self.dictionary.rings == "double"
-        corners, holes = quads.corners, quads.holes
-        if not double:  # a white ring's outer edge is nowhere, or not closed
-            corners, holes = corners[~holes], holes[~holes]
-        half = np.where(holes, templates.half - 1, templates.half)
+        corners, white = quads.corners, quads.white
+        if not double:  # there is no white square to be seen
+            corners, white = corners[~white], white[~white]
+        half = np.where(white, templates.half - 1, templates.half)
         keep = np.isfinite(corners).all(axis=(1, 2))
-        corners, holes, half = corners[keep], holes[keep], half[keep]
+        corners, white, half = corners[keep], white[keep], half[keep]
         if not len(corners):
             return None
         module = _module(corners, half)
         fits = module * templates.half * 2 >= 0.6 * self.smallest
-        corners, holes, half, module = corners[fits], holes[fits], half[fits], module[fits]
+        corners, white, half, module = corners[fits], white[fits], half[fits], module[fits]
         reach = np.clip(0.8 * module, 1.0, 3.0)
-        corners = refine_corners(level.image, corners, holes, reach=reach)
+        corners = refine_corners(level.image, corners, white, reach=reach)
         matrices = homographies(corners, half)
         gray = read_gray(level, matrices, templates)
         rings = ring_score(gray, templates)
@@ -134,7 +134,7 @@ class SoftReader(TagReader):
             (match.score >= self.score)
             & (match.margin >= self.margin)
             & (rings >= self.rings)
-            & (match.contrast >= 2 * self.contrast)
+            & (match.contrast >= self.contrast)
         )
         if not len(good):
             return None
@@ -145,11 +145,11 @@ class SoftReader(TagReader):
     ) -> Readings:
         corners, codes, scores, margins = [], [], [], []
         for level, matrices, match, _ in found:
-            places = project(matrices, CORNERS * self.templates.half)
+            places = self._outline(gray, level, matrices)
             # Turned clockwise by a quarter, a tag's top-left is the next corner on the screen.
             order = (np.arange(4) + match.turn[:, None]) % 4
             places = places[np.arange(len(places))[:, None], order]
-            corners.append(to_frame(places, level.number))
+            corners.append(places)
             codes.append(match.code)
             scores.append(match.score)
             margins.append(match.margin)
@@ -162,6 +162,27 @@ class SoftReader(TagReader):
         readings = readings[(readings.side >= 0.7 * self.smallest) & (readings.side <= 1.2 * self.largest)]
         best = _best_of_each(readings.centre, readings.side / 9, readings.score)
         return readings[np.sort(best)]
+
+
+    def _outline(self, gray: np.ndarray, level: Level, matrices: np.ndarray) -> np.ndarray:
+        """(n, 4, 2) corners of the black squares in pixels of the frame.
+
+        Of tags that were read in a smaller picture, edges are fitted in the frame itself: of two
+        rings that between them, which has ink and paper on its sides whatever surrounds the tag.
+        """
+        half = self.templates.half
+        if level.number == 0:
+            return project(matrices, CORNERS * half)
+        double = self.dictionary.rings == "double"
+        edge = half - 1 if double else half
+        coarse = to_frame(project(matrices, CORNERS * edge), level.number)
+        reach = np.clip(0.4 * _module(coarse, np.full(len(coarse), edge)), 1.5, 12.0)
+        rising = np.full(len(coarse), double)
+        for part in (1.0, 0.5):  # the second time nearer, undisturbed by what lies beyond
+            coarse = refine_corners(
+                gray, coarse, rising, reach=np.maximum(reach * part, 1.5), along=24, across=17
+            )
+        return project(homographies(coarse, np.full(len(coarse), edge)), CORNERS * half)
 
 
 def _module(corners: np.ndarray, half: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ class CocoFormat(PoseFormat):
             missing=missing,
             origin=origin,
             channels=channels,
-            report=report,
+            report=losses,
         )
 
     def write(

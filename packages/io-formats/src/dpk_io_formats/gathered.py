@@ -13,19 +13,27 @@ from dpk_core.annotations import AnnotationSet, Source
 from dpk_core.errors import FileFormatError, ValidationError
 from dpk_core.losses import LossReport
 from dpk_core.skeleton import Skeleton
+from dpk_io_formats.frame_folder import box_of
 from dpk_io_formats.images import Images, find_missing
 
 CENTER, CORNER = "center", "corner"
 """Where a file has its origin: the centre of the top-left pixel, or that pixel's corner."""
 
+_CLOSE_PX = 0.01
+
 
 @attrs.define(eq=False)
 class Animal:
-    """One labelled animal: keypoints (k, 2) as they stand in the file, visibility (k,)."""
+    """One labelled animal.
+
+    keypoints (k, 2) as they stand in the file; visibility (k,); box x, y, width, height measured
+    from the corner of the image, where the file has one.
+    """
 
     keypoints: np.ndarray
     visibility: np.ndarray
     individual: str = ""
+    box: tuple[float, float, float, float] | None = None
 
 
 @attrs.define(eq=False)
@@ -95,8 +103,12 @@ def gather(
         _check_size(picture, size, what)
         names = _told_apart(picture.animals)
         for animal, name in zip(picture.animals or [none], names or [""], strict=True):
-            scale = np.array([size[1], size[0]]) if relative else 1.0
+            scale = np.array([size[1], size[0]]) if relative else np.ones(2)
             keypoints.append(animal.keypoints * scale - (0.5 if origin == CORNER else 0.0))
+            if report is not None and animal.box is not None:
+                stored = np.array(animal.box) * np.tile(scale, 2)
+                other = not _is_ours(stored, keypoints[-1], size)
+                report.add("boxes", int(other), "labels here have none; new ones fit tightly")
             visibility.append(animal.visibility)
             sources.append(attrs.evolve(picture.source, individual=name, size=images.padding(i)))
             rows.append(i)
@@ -114,6 +126,14 @@ def is_numbering(individuals: Sequence[str]) -> bool:
     if len(individuals) == 1:
         return individuals[0] == ""
     return list(individuals) == [str(i + 1) for i in range(len(individuals))]
+
+
+def _is_ours(stored: np.ndarray, keypoints: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether a box is the one that would be drawn around these keypoints."""
+    x, y, width, height = box_of(keypoints) or (0.0,) * 4
+    low = np.clip([x, y], 0, [size[1], size[0]])
+    high = np.clip([x + width, y + height], 0, [size[1], size[0]])
+    return bool(np.abs(stored - [*low, *(high - low)]).max() < _CLOSE_PX)
 
 
 class _Once(Images):

@@ -70,4 +70,11 @@ def dpk_formats() -> list[FormatSpec]:
             writes=("annotations",),
             suffixes=(".h5",),
         ),
+        FormatSpec(
+            "ultralytics",
+            "Ultralytics YOLO pose dataset: a folder with data.yaml, images and text files",
+            "dpk_io_formats.ultralytics:UltralyticsFormat",
+            reads=("annotations",),
+            writes=("annotations",),
+        ),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_help_lists_the_commands_in_the_order_of_the_workflow():
 def test_every_command_teaches_by_an_example(name):
     result = dpk(name, "--help")
     assert result.exit_code == 0
-    assert f"dpk {name}" in result.output.split("Example:")[1]
+    assert f"dpk {name}" in re.split("Examples?:", result.output)[1]
 
 
 def test_wrong_usage_is_2():

@@ -29,13 +29,24 @@ def command(
     precision: Annotated[
         Precision, typer.Option(help="int8 and bfloat16 are faster and less exact.")
     ] = Precision.float32,
+    tracks: Annotated[
+        Path | None,
+        typer.Option("--tracks", help="Tracks of this video: each individual is cropped out."),
+    ] = None,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Turn the crops so that bodies point to the right.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Begin anew and replace the output.")
     ] = False,
 ) -> None:
     """Find the keypoints in every frame of a video.
 
-    [bold]Example:[/bold] dpk predict model.keras mouse.mp4
+    [bold]Examples:[/bold]
+
+    dpk predict model.keras mouse.mp4
+
+    dpk predict model.keras flies.mp4 --tracks flies.tracks.h5
 
     Results are stored while it runs. Interrupted or killed, the same command carries on at the
     next frame; when all is done already, it says so and does nothing.
@@ -55,6 +66,8 @@ def command(
                 overwrite=force,
                 start=start,
                 stop=stop,
+                tracks=tracks,
+                rotate=rotate,
                 progress=progress,
             )
     except KeyboardInterrupt:

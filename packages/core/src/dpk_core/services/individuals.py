@@ -15,6 +15,7 @@ import numpy as np
 
 from dpk_core.annotations import AnnotationSet, ImageSource, Source
 from dpk_core.errors import ValidationError
+from dpk_core.services.cropper import copy_piece
 
 MARGIN = 0.25
 """Around the labelled keypoints, on each side, as a share of the largest animal's extent."""
@@ -131,14 +132,8 @@ class Crops:
         return np.stack([self._cut(int(i)) for i in rows])
 
     def _cut(self, i: int) -> np.ndarray:
-        image = np.asarray(self._images[i])
-        _, height, width, channels = self.shape
-        left, top = self._corners[i]
-        piece = np.zeros((height, width, channels), np.uint8)
-        x0, x1 = max(left, 0), min(left + width, image.shape[1])
-        y0, y1 = max(top, 0), min(top + height, image.shape[0])
-        if x0 < x1 and y0 < y1:
-            piece[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+        piece = np.zeros(self.shape[1:], np.uint8)
+        copy_piece(np.asarray(self._images[i]), piece, self._corners[i])
         return piece
 
 

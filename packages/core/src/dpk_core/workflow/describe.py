@@ -16,9 +16,7 @@ from dpk_core.errors import (
     VideoError,
 )
 from dpk_core.losses import LossReport
-
-MODEL_DESCRIPTION = "dpk.json"
-"""Member of a ``.keras`` archive in which dpk-models describes the model."""
+from dpk_core.services.model_task import DESCRIPTION
 
 MODEL_FORMAT = 1
 """The newest version of that description which is known here."""
@@ -73,12 +71,12 @@ def _hdf5(path: Path) -> dict[str, Any]:
 def _model(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            if MODEL_DESCRIPTION not in archive.namelist():
+            if DESCRIPTION not in archive.namelist():
                 raise ModelFileError(
-                    f"{path} was not written by dpk (no {MODEL_DESCRIPTION} in it); expected a "
+                    f"{path} was not written by dpk (no {DESCRIPTION} in it); expected a "
                     "file written by model.save()"
                 )
-            stored = json.loads(archive.read(MODEL_DESCRIPTION))
+            stored = json.loads(archive.read(DESCRIPTION))
         if stored["format"] > MODEL_FORMAT:
             raise ModelFileError(
                 f"{path} was written by a newer dpk (format {stored['format']}, this one reads up "

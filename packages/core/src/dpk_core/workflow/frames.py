@@ -15,7 +15,9 @@ import numpy as np
 from dpk_core.annotations import AnnotationSet
 from dpk_core.errors import FileFormatError, FileMissingError, ValidationError, VideoError
 from dpk_core.interfaces import Dataset
+from dpk_core.poses import Poses
 from dpk_core.services.fingerprints import fingerprint
+from dpk_core.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from dpk_core.services.video import VideoReader
@@ -49,6 +51,9 @@ class FrameSource(Protocol):
 
     def frames(self, skip: int = 0) -> Iterator[np.ndarray]:
         """The (h, w, c) uint8 frames ``numbers[skip:]``, in order."""
+
+    def poses(self, first: int, predictions: np.ndarray, skeleton: Skeleton) -> Poses:
+        """What was predicted in the frames from ``numbers[first]``, in original coordinates."""
 
     def close(self) -> None: ...
 
@@ -94,8 +99,15 @@ def calibration_frames(source: FrameSource, n: int = 32) -> np.ndarray:
     return np.stack(images) if images else np.empty((0, *source.size, 1), np.uint8)
 
 
-class _Frames:
+class BaseFrames:
     """What all sources share: they close at the end of a ``with`` block."""
+
+    numbers: range
+
+    def poses(self, first: int, predictions: np.ndarray, skeleton: Skeleton) -> Poses:
+        """(m, k, 3) predictions of the frames from the ``first`` in `numbers`, as `Poses`."""
+        frames = np.asarray(self.numbers[first : first + len(predictions)])
+        return Poses.from_predictions(predictions, skeleton, frames=frames)
 
     def close(self) -> None:
         return None
@@ -107,7 +119,7 @@ class _Frames:
         self.close()
 
 
-class VideoFrames(_Frames):
+class VideoFrames(BaseFrames):
     """The frames of a video, decoded ahead in a thread."""
 
     def __init__(self, path: Path, start: int, stop: int | None) -> None:
@@ -144,7 +156,7 @@ class VideoFrames(_Frames):
         self._reader.close()
 
 
-class DatasetFrames(_Frames):
+class DatasetFrames(BaseFrames):
     """The images of a labelled set, by row."""
 
     def __init__(self, path: Path, start: int, stop: int | None) -> None:
@@ -168,7 +180,7 @@ class DatasetFrames(_Frames):
             yield np.asarray(images[i]) if images is not None else self._dataset[i].image
 
 
-class ImageFolderFrames(_Frames):
+class ImageFolderFrames(BaseFrames):
     """The image files of a folder in the natural order of their names: img2 before img10."""
 
     def __init__(self, path: Path, images: list[Path], start: int, stop: int | None) -> None:

@@ -14,20 +14,23 @@ import numpy as np
 from dpk_core import __version__
 from dpk_core.errors import FileFormatError, OutputExistsError, ValidationError, VideoError
 from dpk_core.interfaces import Model
-from dpk_core.poses import Poses
+from dpk_core.services.cropper import Cropper
 from dpk_core.services.engines import (
     EnginePlan,
+    load_model,
     open_model,
     other_plans,
     plan_engine,
     software_of,
 )
 from dpk_core.services.fingerprints import file_hash
+from dpk_core.services.model_task import read_task
 from dpk_core.services.storage import PosesWriter, is_complete, read_poses
 from dpk_core.services.storage.atomic import check_output
 from dpk_core.workflow.frames import FrameSource, calibration_frames, open_frames
 from dpk_core.workflow.jobs import only_writer
 from dpk_core.workflow.progress import Progress, ignore
+from dpk_core.workflow.track_crops import TrackCrops
 
 SUFFIX = ".poses.h5"
 _STORE_EVERY_S = 1.0
@@ -75,9 +78,14 @@ def predict_video(
     overwrite: bool = False,
     start: int = 0,
     stop: int | None = None,
+    tracks: str | PathLike[str] | None = None,
+    rotate: bool = False,
     progress: Progress = ignore,
 ) -> Prediction:
     """Find the keypoints in every frame of a video and write them to a file of poses.
+
+    With ``tracks``, each tracked individual is cropped out of each frame, crops of several frames
+    go through the model together, and the poses are in pixels of the video, with the track's id.
 
     Memory stays flat. Killed at any moment, the same call carries on where it was and gives the
     same numbers, bit for bit: batches always begin at multiples of ``batch_size``.
@@ -98,6 +106,10 @@ def predict_video(
         Begin anew, whatever is there.
     start, stop
         Predict the frames start <= i < stop only.
+    tracks
+        A file of tracks of this video. Crops have the size of the model's training images.
+    rotate
+        Turn the crops so that the body axis points to the right, for a model that was trained so.
 
     Raises
     ------
@@ -114,7 +126,9 @@ def predict_video(
         raise ValidationError(f"batch_size: expected at least 1, found {batch_size}")
     output = default_output(video_path) if output_path is None else Path(output_path)
     plan = plan_engine(model_path, engine, precision)
-    with open_frames(video_path, start, stop) as source:
+    if tracks is None and rotate:
+        raise ValidationError("rotate: only crops around tracks can be turned; give tracks, too")
+    with _open_source(plan.path, video_path, start, stop, tracks, rotate) as source:
         n = len(source.numbers)
         if not overwrite:
             plan = _as_begun(output, plan, source, batch_size)
@@ -159,6 +173,24 @@ def predict_images(
     """
     for batch in _batches(images, batch_size):
         yield model.predict(batch, batch_size=batch_size)
+
+
+def _open_source(
+    model_path: Path,
+    video_path: str | PathLike[str],
+    start: int,
+    stop: int | None,
+    tracks: str | PathLike[str] | None,
+    rotate: bool,
+) -> FrameSource:
+    if tracks is None:
+        return open_frames(video_path, start, stop)
+    task = read_task(model_path)
+    if task is None:
+        task = load_model(model_path).task
+    height, width = (round(side / task.scale) for side in task.image_shape[:2])
+    cropper = Cropper((height, width), rotate=rotate)
+    return TrackCrops(Path(video_path), Path(tracks), cropper, start, stop)
 
 
 def check_frame_size(model: Model, source: FrameSource) -> None:
@@ -239,7 +271,7 @@ def _predict_into(
     total, done = len(source.numbers), writer.n_rows
     message = "predicting"
     progress(done, total, message)
-    store = _Store(writer, source.numbers)
+    store = _Store(writer, source)
     frames = source.frames(done)
     try:
         for predictions in predict_images(model, frames, batch_size):
@@ -269,9 +301,9 @@ def _predict_into(
 class _Store:
     """Collects predictions and writes them about once a second, always in whole batches."""
 
-    def __init__(self, writer: PosesWriter, numbers: range) -> None:
+    def __init__(self, writer: PosesWriter, source: FrameSource) -> None:
         self._writer = writer
-        self._numbers = numbers
+        self._source = source
         self._waiting: list[np.ndarray] = []
         self._written_at = time.monotonic()
 
@@ -287,9 +319,7 @@ class _Store:
         predictions = np.concatenate(self._waiting)
         self._waiting = []
         first = self._writer.n_rows
-        frames = np.asarray(self._numbers[first : first + len(predictions)])
-        skeleton = self._writer.skeleton
-        self._writer.append(Poses.from_predictions(predictions, skeleton, frames=frames))
+        self._writer.append(self._source.poses(first, predictions, self._writer.skeleton))
         self._written_at = time.monotonic()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dpk_core.errors import PluginError
+from dpk_core.hookspecs import HOOKS
 from dpk_core.interfaces import Augmenter, Dataset, Sample
 from dpk_core.services.model_settings import read_settings
 from dpk_core.services.plugins import registry
@@ -16,10 +17,13 @@ from dpk_core.testing import (
     ContractError,
     check_augmenter,
     check_dataset,
+    check_detector,
     check_format,
     check_model,
     check_peak_detector,
+    check_tracker,
     dot_annotations,
+    sample_of,
 )
 
 SMALL = {
@@ -36,6 +40,12 @@ SMALL = {
     "StackedHourglass": {"filters": 8, "bottleneck_factor": 4, "n_stacks": 2, "n_transitions": 3},
 }
 """What makes a model small enough for a test, and the output stride if it can't have the usual."""
+
+OF_ONE_ANIMAL = ("lightning-pose",)
+"""Formats that refuse frames with several."""
+
+DETECTOR_SETTINGS: dict[str, dict] = {}
+"""What a detector cannot be made without."""
 
 
 def _names(kind: str) -> list[str]:
@@ -59,7 +69,19 @@ def test_every_augmenter_keeps_the_contract(name):
 
 @pytest.mark.parametrize("name", _names("formats"))
 def test_every_format_keeps_the_contract(name):
-    check_format(name)
+    labels = sample_of("annotations")
+    samples = {"annotations": labels.subset([0, 2, 3])} if name in OF_ONE_ANIMAL else None
+    check_format(name, samples=samples)
+
+
+@pytest.mark.parametrize("name", _names("detectors"))
+def test_every_detector_keeps_the_contract(name):
+    check_detector(name, **DETECTOR_SETTINGS.get(name, {}))
+
+
+@pytest.mark.parametrize("name", _names("trackers"))
+def test_every_tracker_keeps_the_contract(name):
+    check_tracker(name)
 
 
 def test_annotation_sets_keep_the_dataset_contract():
@@ -70,7 +92,7 @@ def test_annotation_sets_keep_the_dataset_contract():
 
 
 def test_every_registered_target_loads():
-    for kind in ("models", "peak_detectors", "augmenters", "formats", "engines", "commands"):
+    for kind in (hook.removeprefix("dpk_") for hook in HOOKS):
         for spec in registry().specs(kind):
             try:
                 spec.load()

@@ -560,9 +560,8 @@ def _create(
             shape = tuple(sizes[dim] for dim in own)
             rest = max(1, int(np.prod(shape[1:])))
             chunks = (max(1, min(max(1, shape[0]), _CHUNK // rest)), *shape[1:])
-            file.create_variable(
-                name, own, dtype, fillvalue=dtype.type(np.nan), chunks=chunks if shape[0] else None
-            )
+            options = {"chunks": chunks, "fletcher32": True} if shape[0] else {}
+            file.create_variable(name, own, dtype, fillvalue=dtype.type(np.nan), **options)
         file.attrs["source_software"] = str(provenance.get("source_software", "dpk"))
         file.attrs["ds_type"] = ds_type
         file.attrs["time_unit"] = "frames" if rate is None else "seconds"

@@ -16,6 +16,18 @@ from dpk_core.services.storage.hdf5 import reading
 
 _PLENTY = 2**30
 _LARGEST_RATIO = 2000
+_DAMAGE = (
+    AttributeError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    SystemError,
+    TypeError,
+    ValueError,
+)
+"""What h5py raises for damaged headers, types, attributes and references."""
 
 
 @contextmanager
@@ -31,15 +43,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
             yield file
     except DpkError:
         raise
-    # what h5py raises for damaged types, attributes and references
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-        SystemError,
-    ) as error:
+    except _DAMAGE as error:
         raise FileFormatError(
             f"{path} is damaged ({error}); expected a whole HDF5 file; restore it from a copy"
         ) from error

@@ -19,6 +19,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "track",
+    "crop",
     "predict",
     "export",
     "bench",

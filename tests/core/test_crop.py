@@ -1,0 +1,92 @@
+"""A video for each individual: frame numbers agree, and the table leads back."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from dpk_core import Tracks, VideoReader, VideoWriter, read_tracks, write_tracks
+from dpk_core.cli.app import app
+from dpk_core.errors import OutputExistsError, ValidationError
+from dpk_core.services.cropper import Cropper
+from dpk_core.testing import walking_dots
+from dpk_core.workflow.crop import crop_video
+
+
+@pytest.fixture
+def film(tmp_path):
+    frames, truth = walking_dots(20)
+    with VideoWriter(tmp_path / "dots.mp4", fps=10) as writer:
+        for frame in frames:
+            writer.write(frame)
+    rows = [
+        (i, j, d.x[j], d.y[j]) for i, d in enumerate(truth) for j in range(3) if (i, j) != (7, 1)
+    ]
+    frame, ids, x, y = (np.array(column) for column in zip(*rows, strict=True))
+    write_tracks(tmp_path / "dots.tracks.h5", Tracks(frame.astype(int), ids.astype(int), x, y))
+    return tmp_path / "dots.mp4", tmp_path / "dots.tracks.h5"
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_every_individual_is_in_the_middle_of_its_video(film, tmp_path, rotate):
+    done = crop_video(*film, tmp_path / "crops", size=24, rotate=rotate)
+    assert sorted(done.videos) == [0, 1, 2]
+    tracks = read_tracks(film[1])
+    for individual, path in done.videos.items():
+        with VideoReader(path) as reader:
+            assert len(reader) == done.n_frames == 20
+            crops = reader[list(range(20))]
+        lit = crops[:, 11:13, 11:13].reshape(20, -1).mean(axis=1)
+        if individual == 1:
+            assert crops[7].max() < 40  # black: it has no position there
+            lit = np.delete(lit, 7)
+        assert lit.max() < 110  # the dots are dark
+        with path.with_suffix(".csv").open() as file:
+            table = list(csv.DictReader(file))
+        mine = tracks[np.flatnonzero(tracks.id == individual)]
+        assert [int(row["frame"]) for row in table] == mine.frame.tolist()
+        matrices = np.array([[float(v) for v in list(row.values())[1:]] for row in table])
+        middle = Cropper.apply(
+            matrices.reshape(-1, 2, 3), np.stack([mine.x, mine.y], axis=1)[:, None]
+        )
+        assert np.abs(middle - 11.5).max() <= 0.5 + 1e-9
+
+
+def test_some_individuals_in_some_frames(film, tmp_path):
+    done = crop_video(*film, tmp_path / "crops", size=16, ids=[2], start=5, stop=9)
+    assert list(done.videos) == [2]
+    assert done.n_frames == 4
+    with pytest.raises(OutputExistsError):
+        crop_video(*film, tmp_path / "crops", size=16, ids=[2], start=5, stop=9)
+    crop_video(*film, tmp_path / "crops", size=16, ids=[2], stop=3, overwrite=True)
+    with VideoReader(done.videos[2]) as reader:
+        assert len(reader) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"size": 15}, "even numbers of pixels"),
+        ({"size": 16, "ids": [5]}, "no individual 5; it has 0, 1, 2"),
+    ],
+)
+def test_what_cannot_be_cropped(film, tmp_path, options, words):
+    with pytest.raises(ValidationError, match=words):
+        crop_video(*film, tmp_path / "crops", **options)
+    assert not (tmp_path / "crops").exists()
+
+
+def test_nobody_is_there(film, tmp_path):
+    write_tracks(tmp_path / "none.h5", Tracks([], [], [], []))
+    with pytest.raises(ValidationError, match="no individual in the frames 0 to 19"):
+        crop_video(film[0], tmp_path / "none.h5", tmp_path / "crops", size=16)
+
+
+def test_on_the_command_line(film, tmp_path):
+    folder = str(tmp_path / "crops")
+    done = CliRunner().invoke(app, ["crop", *map(str, film), "--size", "16", "-o", folder])
+    assert done.exit_code == 0, done.output
+    assert "dots.2.mp4, 20 frames" in "".join(done.output.split("\n"))

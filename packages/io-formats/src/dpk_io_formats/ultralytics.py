@@ -7,7 +7,8 @@ Source of the format: docs.ultralytics.com, "Pose Estimation Datasets Overview",
 
 as shares of the image's width and height. ``kpt_shape: [k, 3]`` has visibilities as COCO has them,
 ``[k, 2]`` has none. ``flip_idx`` is the order of keypoints after a mirror. ``kpt_names`` (class to
-names) is in newer files; ``skeleton``, pairs counted from 0, is an addition of sleap-io.
+names) is in newer files; ``node_names`` and ``skeleton``, pairs counted from 0, are additions of
+sleap-io.
 
 Coordinates: shares are measured from the corner of the top-left pixel, for the loader mirrors x to
 ``width - x`` (``ultralytics/utils/instance.py``, ``fliplr``): a pixel's centre, (x, y) here, is
@@ -139,7 +140,7 @@ class UltralyticsFormat(PoseFormat):
         values: int = 3,
         **options: Any,
     ) -> None:
-        """A folder that Ultralytics trains on: ``data.yaml``, ``images/train``, ``labels/train``.
+        """A folder that Ultralytics trains on: ``data.yaml``, ``train/images``, ``train/labels``.
 
         All images are for training and stand for validation too, until you divide them. Keypoints
         outside the image become missing, for the loader refuses a whole image because of one.
@@ -164,7 +165,7 @@ class UltralyticsFormat(PoseFormat):
         losses = LossReport() if report is None else report
         frames = frames_of(data)
         make_folder(folder)
-        images, labels = (folder / name / "train" for name in ("images", "labels"))
+        images, labels = (folder / "train" / name for name in ("images", "labels"))
         for frame, size in write_frames(images, data, frames):
             lines = [_line(data, i, size, values, losses) for i in frame.rows]
             target = (labels / frame.name).with_suffix(".txt")

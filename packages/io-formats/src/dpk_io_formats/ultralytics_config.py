@@ -18,7 +18,8 @@ CONFIG = "data.yaml"
 SPLITS = ("train", "val", "test")
 CATEGORY = "animal"
 _LARGEST_CONFIG = 2**20
-_KNOWN = {"path", *SPLITS, "nc", "names", "kpt_shape", "flip_idx", "kpt_names", "skeleton"}
+_KNOWN = {"path", *SPLITS, "nc", "names", "kpt_shape", "flip_idx", "kpt_names"}
+_KNOWN |= {"node_names", "skeleton"}
 
 
 @attrs.frozen
@@ -194,12 +195,13 @@ def _places(value: Any, split: str, file: Path) -> tuple[str, ...]:
 def write_config(path: Path, skeleton: Skeleton, category: str, values: int) -> None:
     """Without ``path``: Ultralytics then looks in the folder of the file, wherever that is."""
     content = {
-        "train": "images/train",
-        "val": "images/train",
+        "train": "train/images",
+        "val": "train/images",
         "names": {0: category},
         "kpt_shape": [len(skeleton), values],
         "flip_idx": skeleton.flip_order.tolist(),
         "kpt_names": {0: list(skeleton.names)},
+        "node_names": list(skeleton.names),
         "skeleton": [[parent, child] for child, parent in skeleton.edges],
     }
     text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False, default_flow_style=None)

@@ -113,4 +113,10 @@ def dpk_formats() -> list[FormatSpec]:
             "dpk_io_formats.trex:TrexFormat",
             reads=("tracks", "poses"),
         ),
+        FormatSpec(
+            "leap",
+            "LEAP's labels (.labels.mat with its box) and training sets (.h5)",
+            "dpk_io_formats.leap:LeapFormat",
+            reads=("annotations",),
+        ),
     ]

@@ -75,7 +75,7 @@ def open_frame(path: Path) -> Iterator[StoredFrame]:
     FileFormatError
         `PickledDataError` where only pickled objects would tell.
     """
-    with open_for_reading(path) as file, damage(path):
+    with damage(path), open_for_reading(path) as file:
         group = _find_group(file, path)
         kind = _text(group.attrs.get("pandas_type", ""))
         if kind == "frame":
@@ -106,7 +106,7 @@ def damage(path: Path) -> Iterator[None]:
 def has_frame(path: Path) -> bool:
     """Whether the file is HDF5 and pandas wrote a DataFrame to it."""
     try:
-        with open_for_reading(path) as file, damage(path):
+        with damage(path), open_for_reading(path) as file:
             return _text(_find_group(file, path).attrs.get("pandas_type", "")).startswith("frame")
     except DpkError:
         return False

@@ -36,6 +36,7 @@ from dpk_core.losses import LossReport
 from dpk_core.tracks import Tracks
 from dpk_io_formats import parquet, tidy
 from dpk_io_formats import plain_hdf5 as hdf5
+from dpk_io_formats.mot import numbers_in
 
 _STEMS = (
     "trajectories",
@@ -253,7 +254,7 @@ def _numbers(path: Path) -> np.ndarray:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             width = len(file.readline(_LARGEST_HEADER).split(","))
-            table = np.loadtxt(file, delimiter=",", comments=None, ndmin=2)
+            table = numbers_in(file)
     except (ValueError, OSError) as error:
         raise _explain(path, error) from None
     if not len(table):

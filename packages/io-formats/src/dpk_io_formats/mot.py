@@ -21,9 +21,10 @@ the x axis.
 
 from __future__ import annotations
 
+import warnings
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -253,7 +254,7 @@ def _read_table(path: Path) -> np.ndarray:
     n = len(_first_row(path))
     try:
         with path.open(encoding="utf-8-sig") as file:
-            table = np.loadtxt(file, delimiter=",", comments=None, ndmin=2)
+            table = numbers_in(file)
     except (ValueError, OSError, UnicodeDecodeError, OverflowError) as error:
         raise _explain(path, n, error) from None
     if not table.size:
@@ -261,6 +262,13 @@ def _read_table(path: Path) -> np.ndarray:
     if not _FEWEST <= table.shape[1] <= _MOST:
         raise _explain(path, n, ValueError(f"{table.shape[1]} columns"))
     return table
+
+
+def numbers_in(file: TextIO) -> np.ndarray:
+    """Rows of numbers between commas, (0, 1) when there are none; ValueError on anything else."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="loadtxt: input contained no data")
+        return np.loadtxt(file, delimiter=",", comments=None, ndmin=2)
 
 
 def _explain(path: Path, n: int, error: Exception) -> FileFormatError:

@@ -102,7 +102,7 @@ class NumpyFormat(PoseFormat):
             raise ValidationError(f"numpy: unknown options {', '.join(sorted(options))}")
         path = Path(path)
         with Npz(path) as file:
-            _count_others(file.names, _POSES if kind == "poses" else _TRACKS, report)
+            _check_names(file, _POSES if kind == "poses" else _TRACKS, report)
             provenance = _provenance(file)
             if kind == "tracks":
                 return _read_tracks(file, provenance)
@@ -135,6 +135,8 @@ class NumpyFormat(PoseFormat):
             raise ValidationError("numpy holds poses and tracks, no labelled images")
         provenance = np.array(to_json(data.provenance))
         with Path(path).open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+            # first: whoever finds it knows which arrays must follow
+            _write_array(archive, "provenance", provenance)
             if isinstance(data, Tracks):
                 for name, array in data.columns().items():
                     _write_array(archive, name, array)
@@ -143,7 +145,6 @@ class NumpyFormat(PoseFormat):
                 names = np.array(data.skeleton.names, np.str_)
                 _write_array(archive, "keypoint_names", _exact(names, data.skeleton.names))
                 _write_array(archive, "skeleton", data.skeleton.to_array())
-            _write_array(archive, "provenance", provenance)
 
 
 # -- an archive of arrays -------------------------------------------------------------------------
@@ -340,9 +341,16 @@ def _exact(array: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
 # -- reading --------------------------------------------------------------------------------------
 
 
-def _count_others(names: list[str], known: set[str], report: LossReport | None) -> None:
+def _check_names(file: Npz, known: set[str], report: LossReport | None) -> None:
+    others = sorted(set(file.names) - known)
+    missing = sorted(known - set(file.names))
+    if "provenance" in file.names and (others or missing):
+        # dpk wrote it, and dpk writes all of them: what is not there was lost, not left out
+        raise FileFormatError(
+            f"{file.path} is damaged: without {', '.join(missing) or 'nothing'}, but with "
+            f"{', '.join(others) or 'nothing'} that dpk does not write; restore it from a copy"
+        )
     if report is not None:
-        others = [name for name in names if name not in known]
         report.add("arrays", len(others), f"dpk has no use for them ({', '.join(others)})")
 
 

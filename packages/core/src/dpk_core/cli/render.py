@@ -11,11 +11,14 @@ from dpk_core.cli.console import INTERRUPTED, note, say
 
 
 def command(
-    poses: Annotated[Path, typer.Argument(help="A file of poses that dpk predict wrote.")],
+    poses: Annotated[Path, typer.Argument(help="A file of poses, or of tracks.")],
     video: Annotated[Path, typer.Argument(help="The video that they were found in.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Default: VIDEO.labelled.mp4 beside the poses."),
+    ] = None,
+    tracks: Annotated[
+        Path | None, typer.Option("--tracks", help="Draw these tracks, too: boxes, ids, trails.")
     ] = None,
     trail: Annotated[
         int, typer.Option(help="Draw where each keypoint was in so many frames before.")
@@ -34,21 +37,27 @@ def command(
     legend: Annotated[bool, typer.Option("--legend", help="List the keypoints' names.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output.")] = False,
 ) -> None:
-    """Draw the keypoints that were found onto the video.
+    """Draw the keypoints, or the tracks, that were found onto the video.
 
-    [bold]Example:[/bold] dpk render mouse.poses.h5 mouse.mp4 -o mouse.labelled.mp4 --trail 20
+    [bold]Examples:[/bold]
+
+    dpk render mouse.poses.h5 mouse.mp4 -o mouse.labelled.mp4 --trail 20
+
+    dpk render flies.tracks.h5 flies.mp4 --trail 50
     """
     from dpk_core.cli.options import given
     from dpk_core.cli.progress import shown
-    from dpk_core.workflow.render import render_video
+    from dpk_core.workflow.render import is_tracks, render_video
 
+    only_tracks = tracks is None and is_tracks(poses)
     output = poses.with_name(f"{video.stem}.labelled.mp4") if output is None else output
     try:
         with shown() as progress:
             result = render_video(
-                poses,
+                None if only_tracks else poses,
                 video,
                 output,
+                tracks=poses if only_tracks else tracks,
                 overwrite=force,
                 trail=trail,
                 start=start,

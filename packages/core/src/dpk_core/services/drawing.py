@@ -173,6 +173,45 @@ def draw_trails(
     return canvas
 
 
+def draw_box(
+    frame: np.ndarray,
+    corners: np.ndarray,
+    color: Sequence[int],
+    *,
+    axis: bool = False,
+    style: DrawStyle | None = None,
+) -> np.ndarray:
+    """Draw the outline of a box, or a dot where all its corners are one point.
+
+    Parameters
+    ----------
+    corners
+        (4, 2) x, y in pixels; the front is between the first two.
+    axis
+        Draw a line from the middle to the front.
+    """
+    import cv2
+
+    style = style or DrawStyle()
+    canvas = to_rgb(frame)
+    corners = as_array("corners", corners, np.float64, (4, 2))
+    if not np.isfinite(corners).all():
+        return canvas
+    drawn = canvas.copy()
+    ink, width = [int(v) for v in color], style.line_width(canvas.shape[:2])
+    middle, front = corners.mean(axis=0), corners[:2].mean(axis=0)
+    if np.ptp(corners, axis=0).max() < 1:
+        radius = round(style.point_radius(canvas.shape[:2]) * _ONE_PIXEL)
+        cv2.circle(drawn, _fixed_point(middle).tolist(), radius, ink, -1, cv2.LINE_AA, _SHIFT)
+    else:
+        outline = [_fixed_point(corners).reshape(-1, 1, 2)]
+        cv2.polylines(drawn, outline, True, ink, width, cv2.LINE_AA, _SHIFT)
+        if axis:
+            ends = _fixed_point(middle).tolist(), _fixed_point(front).tolist()
+            cv2.line(drawn, *ends, ink, width, cv2.LINE_AA, _SHIFT)
+    return cv2.addWeighted(drawn, style.opacity, canvas, 1 - style.opacity, 0)
+
+
 def draw_label(
     frame: np.ndarray,
     text: str,

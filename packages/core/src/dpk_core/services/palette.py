@@ -140,3 +140,15 @@ def _side_in_pair(name: str, partner: str) -> Side | None:
         if a != b:
             return {"lr": "left", "rl": "right"}.get(a + b)  # type: ignore[return-value]
     return None
+
+
+def number_color(number: int) -> tuple[int, int, int]:
+    """RGB of an individual: neighbouring numbers differ, and each keeps its colour.
+
+    The first seven are Okabe and Ito's; hues go on by the golden angle after them.
+    """
+    if number < len(_OKABE_ITO):
+        return _OKABE_ITO[max(0, number)]
+    hue = (number * 0.61803398875) % 1
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.62, 0.85)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,4 +1,4 @@
-"""Render: draw poses onto their video."""
+"""Render: draw poses and tracks onto their video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dpk_core.errors import OutputExistsError, ValidationError, VideoError
+from dpk_core.errors import DpkError, OutputExistsError, ValidationError, VideoError
 from dpk_core.poses import NO_TRACK, Poses
 from dpk_core.services.drawing import (
     MIN_SCORE,
@@ -22,9 +22,11 @@ from dpk_core.services.drawing import (
     draw_trails,
 )
 from dpk_core.services.imaging import resize_image, scale_keypoints, scaled_size
-from dpk_core.services.storage import read_poses
+from dpk_core.services.storage import describe, read_poses, read_tracks
 from dpk_core.services.storage.atomic import check_output
+from dpk_core.tracks import Tracks
 from dpk_core.workflow.progress import Progress, ignore
+from dpk_core.workflow.track_overlay import TrackOverlay
 
 if TYPE_CHECKING:
     from dpk_core.services.video import VideoReader
@@ -45,7 +47,7 @@ class Rendering:
     n_frames
         Its length.
     n_without_pose
-        Frames that have no pose and were copied as they are.
+        Frames that have no pose (no track, when only tracks are drawn).
     size
         (height, width) of its frames.
     """
@@ -57,10 +59,11 @@ class Rendering:
 
 
 def render_video(
-    poses: str | PathLike[str] | Poses,
+    poses: str | PathLike[str] | Poses | None,
     video: str | PathLike[str],
     output: str | PathLike[str],
     *,
+    tracks: str | PathLike[str] | Tracks | None = None,
     overwrite: bool = False,
     trail: int = 0,
     min_score: float = MIN_SCORE,
@@ -72,7 +75,7 @@ def render_video(
     style: DrawStyle | None = None,
     progress: Progress = ignore,
 ) -> Rendering:
-    """Draw poses onto the frames of their video and write them to a new one.
+    """Draw poses, tracks or both onto the frames of their video and write them to a new one.
 
     Poses belong to frames by their frame number, wherever they stand in the file, and a frame may
     have several. Memory stays flat however long the video is.
@@ -80,11 +83,13 @@ def render_video(
     Parameters
     ----------
     poses
-        A file of poses, or `Poses`.
+        A file of poses, or `Poses`; None to draw tracks only.
     video
         The video that they were found in.
     output
         The new video; its ending says which kind.
+    tracks
+        A file of tracks, or `Tracks`: each individual's box, id and trail in a colour of its own.
     trail
         Draw where each keypoint was in so many frames before.
     min_score
@@ -114,11 +119,20 @@ def render_video(
     _check_places(video, output, overwrite=overwrite)
     if trail < 0:
         raise ValidationError(f"trail: expected 0 frames or more, found {trail}")
-    rows = _PosesByFrame.of(poses)
+    if poses is None and tracks is None:
+        raise ValidationError("expected poses, tracks or both to draw, found neither")
+    rows = None if poses is None else _PosesByFrame.of(poses)
     with VideoReader(video) as reader:
-        _check_fit(rows, reader)
+        if rows is not None:
+            _check_fit(rows, reader)
         numbers = _numbers(reader, start, stop)
-        painter = _Painter(rows, reader.shape[:2], scale, min_score, trail, legend, style)
+        size = scaled_size(reader.shape[:2], comfortable_scale(reader.shape[:2], scale))
+        overlay = None
+        if tracks is not None:
+            overlay = TrackOverlay(
+                _read_tracks(tracks, reader), reader.shape[:2], size, trail, style
+            )
+        painter = _Painter(rows, overlay, reader.shape[:2], size, min_score, trail, legend, style)
         painter.look_back(numbers.start)
         rate = fps or reader.fps or _FPS_OF_NOTHING
         writer = VideoWriter(output, fps=rate, overwrite=overwrite)
@@ -135,6 +149,14 @@ def render_video(
                 f"{error}\nThe {writer.n_frames} frames before it are in {writer.saved_path}"
             ) from error
     return Rendering(output, writer.n_frames, painter.n_without_pose, painter.size)
+
+
+def is_tracks(path: str | PathLike[str]) -> bool:
+    """Whether a file holds tracks and no poses; False for what is not ours."""
+    try:
+        return describe(path)["kind"] == "tracks"
+    except DpkError:
+        return False
 
 
 def _check_places(video: str | PathLike[str], output: Path, *, overwrite: bool) -> None:
@@ -154,6 +176,26 @@ def _numbers(reader: VideoReader, start: int, stop: int | None) -> range:
             f"after it, found start {start}, stop {stop}"
         )
     return range(start, stop)
+
+
+def _read_tracks(tracks: str | PathLike[str] | Tracks, reader: VideoReader) -> Tracks:
+    """The tracks, once it is sure that they are of this video."""
+    found = tracks if isinstance(tracks, Tracks) else read_tracks(tracks)
+    name = "the tracks" if isinstance(tracks, Tracks) else str(tracks)
+    known = [found.provenance.get(key) for key in ("n_frames", "height", "width")]
+    here = [len(reader), *reader.shape[:2]]
+    if any(a is not None and a != b for a, b in zip(known, here, strict=True)):
+        raise ValidationError(
+            f"{name} is of a video with {known[0]} frames of {known[1]}x{known[2]} pixels (height "
+            f"x width); {reader.path} has {here[0]} of {here[1]}x{here[2]}; choose the video that "
+            "was tracked, or track this one"
+        )
+    if len(found) and not 0 <= found.frame.min() <= found.frame.max() < len(reader):
+        raise ValidationError(
+            f"{name} has rows of the frames {found.frame.min()} to {found.frame.max()}; "
+            f"{reader.path} has only the frames 0 to {len(reader) - 1}"
+        )
+    return found
 
 
 def _check_fit(rows: _PosesByFrame, reader: VideoReader) -> None:
@@ -237,16 +279,18 @@ class _Painter:
 
     def __init__(
         self,
-        rows: _PosesByFrame,
+        rows: _PosesByFrame | None,
+        overlay: TrackOverlay | None,
         source_size: tuple[int, int],
-        scale: float | None,
+        size: tuple[int, int],
         min_score: float,
         trail: int,
         legend: bool,
         style: DrawStyle | None,
     ) -> None:
         self.source_size = source_size
-        self.size = scaled_size(source_size, comfortable_scale(source_size, scale))
+        self.size = size
+        self._overlay = overlay
         self.n_without_pose = 0
         self._rows = rows
         self._min_score = min_score
@@ -257,15 +301,25 @@ class _Painter:
 
     def look_back(self, start: int) -> None:
         """Fill the trails with what was before the first frame."""
-        for number in range(max(0, start - self._trail), start):
+        if self._overlay is not None:
+            self._overlay.look_back(start)
+        for number in range(max(0, start - self._trail), start) if self._rows else ():
             self._remember(self._rows[number])
 
     def paint(self, frame: np.ndarray, number: int) -> np.ndarray:
-        poses = self._rows[number]
+        canvas = resize_image(frame, self.size)
+        if self._overlay is not None:
+            canvas = self._overlay.paint(canvas, number)
+        if self._rows is None:
+            self.n_without_pose += not (self._overlay and self._overlay.count(number))
+            return canvas
+        return self._paint_poses(canvas, self._rows, number)
+
+    def _paint_poses(self, canvas: np.ndarray, rows: _PosesByFrame, number: int) -> np.ndarray:
+        poses = rows[number]
         self._remember(poses)
         self.n_without_pose += not len(poses)
-        canvas = resize_image(frame, self.size)
-        skeleton = self._rows.skeleton
+        skeleton = rows.skeleton
         for track in poses.track_ids.tolist() if self._trail else []:
             canvas = draw_trails(canvas, self._history(track), skeleton, style=self._style)
         keypoints = self._on_canvas(poses.keypoints)
@@ -273,7 +327,8 @@ class _Painter:
             canvas, keypoints, poses.scores, skeleton, min_score=self._min_score, style=self._style
         )
         for track, points in zip(poses.track_ids.tolist(), keypoints, strict=True):
-            if track != NO_TRACK and np.isfinite(points).any():
+            labelled = self._overlay is None and track != NO_TRACK
+            if labelled and np.isfinite(points).any():
                 corner = np.nanmax(points[:, 0]), np.nanmin(points[:, 1])
                 canvas = draw_label(canvas, str(track), corner, style=self._style)
         return draw_legend(canvas, skeleton, style=self._style) if self._legend else canvas
@@ -284,6 +339,7 @@ class _Painter:
         self._past.append(dict(zip(poses.track_ids.tolist(), keypoints, strict=True)))
 
     def _history(self, track: int) -> np.ndarray:
+        assert self._rows is not None
         nowhere = np.full((len(self._rows.skeleton), 2), np.nan)
         return np.stack([past.get(track, nowhere) for past in self._past])
 

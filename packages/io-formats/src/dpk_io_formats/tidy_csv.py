@@ -211,6 +211,7 @@ def _first_keypoints(path: Path, columns: list[str]) -> list[str]:
                 f"{path}, row {number}: expected {len(columns)} cells, found {len(cells)}"
             )
         frame, track, name = (cells[i] for i in at)
+        track = "" if track in (*_MISSING, str(NO_TRACK)) else track
         if first is None:
             first = frame, track
         if (frame, track) != first or name in names:

@@ -21,17 +21,28 @@ def open_local(path: Path) -> Iterator[h5py.File]:
     ------
     FileMissingError, FileFormatError
     """
-    with open_for_reading(path) as file:
-        try:
-            yield file
-        except DpkError:
-            raise
-        # What h5py and NumPy make of damaged headers: types and shapes that cannot be, and sizes
-        # beyond any memory.
-        except (OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError) as error:
-            raise FileFormatError(
-                f"{path} is damaged ({type(error).__name__}: {error}); expected a whole HDF5 file"
-            ) from error
+    with open_for_reading(path) as file, damage(path):
+        yield file
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Say which file is meant when HDF5 cannot read it.
+
+    Raises
+    ------
+    FileFormatError
+    """
+    try:
+        yield
+    except DpkError:
+        raise
+    # What h5py and NumPy make of damaged headers: types and shapes that cannot be, and sizes
+    # beyond any memory.
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError) as error:
+        raise FileFormatError(
+            f"{path} is damaged ({type(error).__name__}: {error}); expected a whole HDF5 file"
+        ) from error
 
 
 def local_item(group: h5py.Group, key: str, path: Path) -> Any:
@@ -42,10 +53,11 @@ def local_item(group: h5py.Group, key: str, path: Path) -> Any:
     FileFormatError
         When it is a link to elsewhere, or its data lie in other files.
     """
-    link = group.get(key, getlink=True)
-    if link is None:
+    # Not with h5py's `in` and `get`, which follow a link to see whether it leads anywhere.
+    links, name = group.id.links, key.encode("utf-8", "surrogateescape")
+    if not links.exists(name):
         return None
-    if not isinstance(link, h5py.HardLink):
+    if links.get_info(name).type != h5py.h5l.TYPE_HARD:
         raise FileFormatError(
             f"{path}: {key!r} is a link to elsewhere, which is not followed; copy what it leads "
             "to into the file (h5repack, or h5py's copy with expand_external=True)"

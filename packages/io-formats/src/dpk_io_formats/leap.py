@@ -124,7 +124,7 @@ class LeapFormat(PoseFormat):
             "skeleton edges", dropped, "they close a circle, and a skeleton is made of trees"
         )
         keypoints = labels.positions - _FIRST
-        annotated = np.isfinite(keypoints).all(axis=2)
+        annotated = np.asarray(np.isfinite(keypoints).all(axis=2))
         if labels.guesses is not None:
             guesses = labels.guesses - _FIRST
             fills = ~annotated & np.isfinite(guesses).all(axis=2)
@@ -185,8 +185,8 @@ def _from_mat(path: Path, file: h5py.File, losses: LossReport) -> _Labels:
     positions = _by_image(matlab_array(stored, f"{path}, positions"), path, "positions")
     k = positions.shape[1]
     guesses = None
-    if "initialization" in file:
-        item = local_dataset(file, "initialization", path, "initial guesses")
+    item = local_item(file, "initialization", path)
+    if item is not None:
         guesses = _guesses(matlab_array(item, f"{path}, initialization"), positions, path)
     names, edges = None, np.empty((0, 2))
     skeleton = local_item(file, "skeleton", path)
@@ -324,9 +324,10 @@ def _pairs(edges: np.ndarray, k: int, path: Path) -> list[tuple[int, int]]:
 
 def _indices(file: h5py.File, key: str, n: int, path: Path) -> np.ndarray | None:
     """Numbers counted from 0; None when they are not there."""
-    if key not in file:
+    item = local_item(file, key, path)
+    if item is None:
         return None
-    values = matlab_array(local_dataset(file, key, path, "numbers"), f"{path}, {key}").ravel()
+    values = matlab_array(item, f"{path}, {key}").ravel()
     if len(values) != n or not np.isfinite(values).all() or (values < 1).any():
         raise FileFormatError(f"{path}: expected {n} numbers from 1 in {key!r}")
     if (values > 2**53).any():
@@ -343,7 +344,8 @@ def _scale(file: h5py.File, path: Path) -> float:
 
 def _box(path: Path, stored: str) -> Path:
     """Beside the labels under their name, beside them under its own, or where it was."""
-    own = path.with_name(f"{re.sub(r'(?i)(.labels)?.mat$', '', path.name)}.h5")
+    stem = re.sub(r"(?i)(\.labels)?\.mat$", "", path.name)
+    own = path.with_name(f"{stem}.h5")
     name = PurePosixPath(stored.replace("\\", "/")).name.replace("\0", "")
     beside = path.with_name(name) if name not in ("", ".", "..") else own
     for candidate in (own, beside, Path(stored.replace("\0", "") or ".")):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from dpk_core.errors import FileFormatError, MissingDependencyError
 from dpk_core.services.storage.hdf5 import open_shared
-from dpk_io_formats.hdf5_local import check_local, local_dataset, local_item
+from dpk_io_formats.hdf5_local import check_local, damage, local_dataset, local_item
 
 OLD_MARK = b"MATLAB 5.0 MAT-file"
 _LONGEST = 10**6
@@ -106,13 +105,14 @@ class BoxImages:
     FileMissingError, FileFormatError
     """
 
-    def __init__(self, path: Path, key: str, rows: Sequence[int] | None = None) -> None:
+    def __init__(self, path: Path, key: str, rows: np.ndarray | None = None) -> None:
         self._path = Path(os.path.abspath(path))
         self._key = key
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._file = self._open()
-        box = self._box()
+        with damage(path):
+            box = self._box()
         stored = (1,) * (4 - box.ndim) + tuple(box.shape)
         if not 2 <= box.ndim <= 4 or stored[1] not in (1, 3) or not all(stored):
             raise FileFormatError(
@@ -142,12 +142,9 @@ class BoxImages:
         if self._pid != os.getpid():  # after a fork: a handle and a lock of its own
             self._lock, self._pid = threading.Lock(), os.getpid()
             self._file = self._open()
-        with self._lock:
-            try:
-                box = self._box()
-                stored = box[i] if box.ndim == 4 else box[()]
-            except (OSError, RuntimeError, KeyError, ValueError) as error:
-                raise FileFormatError(f"{self._path} is damaged ({error})") from error
+        with self._lock, damage(self._path):
+            box = self._box()
+            stored = box[i] if box.ndim == 4 else box[()]
         stored = stored.reshape((1,) * (3 - stored.ndim) + stored.shape)
         if stored.dtype != np.uint8:
             stored = np.clip(np.nan_to_num(stored) * 255, 0, 255).round().astype(np.uint8)

@@ -21,7 +21,10 @@ BACKEND_TESTS = (
     "tests/models/test_prediction.py",
     "tests/models/test_saving.py",
 )
-TEST_TOOLS = ("pytest", "pytest-xdist", "hypothesis", "pandas", "pycocotools", "psutil", "hatchling", "uv")
+TEST_TOOLS = (
+    "pytest", "pytest-xdist", "hypothesis", "pandas", "tables", "pycocotools", "psutil",
+    "hatchling", "uv",
+)  # fmt: skip
 
 
 def _install_all(session: nox.Session, *more: str) -> None:

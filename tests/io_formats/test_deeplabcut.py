@@ -28,8 +28,10 @@ from dpk_core.services.plugins import registry
 from dpk_core.skeleton import Skeleton
 from dpk_core.testing import check_dataset
 from dpk_core.testing.formats import check_format
-from dpk_io_formats.deeplabcut import DeepLabCutFormat, make_skeleton, read_label_hdf
-from dpk_io_formats.deeplabcut_hdf import write_frame
+from dpk_io_formats.deeplabcut import DeepLabCutFormat
+from dpk_io_formats.deeplabcut_hdf_write import write_frame
+from dpk_io_formats.deeplabcut_labels import read_label_hdf
+from dpk_io_formats.deeplabcut_project import make_skeleton
 from dpk_io_formats.deeplabcut_table import LEVELS, read_table
 
 HEADER = "scorer,Ann,Ann,Ann,Ann\nbodyparts,leftear,leftear,rightear,rightear\ncoords,x,y,x,y\n"

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpk_core.errors import DpkError, FileFormatError
-from dpk_io_formats.deeplabcut_hdf import PickledDataError, has_frame, open_frame, write_frame
+from dpk_io_formats.deeplabcut_hdf import has_frame, open_frame
+from dpk_io_formats.deeplabcut_hdf_write import write_frame
+from dpk_io_formats.literals import PickledDataError
 
 NAMES = ("scorer", "bodyparts", "coords")
 COLUMNS = [("Ann", part, c) for part in ("nose", "øre") for c in "xy"]

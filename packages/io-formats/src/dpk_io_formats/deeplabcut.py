@@ -17,23 +17,20 @@ unique body parts belong to an individual called "single", as in DeepLabCut.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from os import PathLike
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
-import yaml
 
 from dpk_core.annotations import AnnotationSet, Source
 from dpk_core.errors import (
     DpkError,
     DpkWarning,
     FileFormatError,
-    FileMissingError,
     ValidationError,
 )
 from dpk_core.interfaces import PoseFormat
@@ -41,23 +38,19 @@ from dpk_core.losses import LossReport
 from dpk_core.skeleton import NONE, Skeleton
 from dpk_core.streams import PoseStream
 from dpk_core.tracks import Tracks
-from dpk_io_formats.deeplabcut_hdf import PickledDataError, damage, open_frame
-from dpk_io_formats.deeplabcut_table import (
-    XY,
-    LabelTable,
-    image_parts,
-    label_table,
-    make_layout,
-    read_table,
+from dpk_io_formats.deeplabcut_labels import read_tables
+from dpk_io_formats.deeplabcut_project import (
+    CONFIG,
+    LABELS,
+    as_list,
+    find_crops,
+    image_name,
+    image_sources,
+    make_skeleton,
+    read_config,
 )
+from dpk_io_formats.deeplabcut_table import LabelTable
 from dpk_io_formats.images import Images, find_missing
-
-CONFIG = "config.yaml"
-LABELS = "labeled-data"
-_SIDES = (("left", "right"), ("Left", "Right"), ("_l", "_r"), ("_L", "_R"))
-_CSV_ROUNDING = 1e-3
-"""Spreadsheets round what they save; two tables that differ by less say the same."""
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 class DeepLabCutFormat(PoseFormat):
@@ -123,7 +116,7 @@ class DeepLabCutFormat(PoseFormat):
         folder = _folder(Path(path))
         config = read_config(folder)
         scorer = scorer or str(config.get("scorer") or "")
-        tables = _read_tables(folder, scorer, table, report)
+        tables = read_tables(folder, scorer, table, report)
         labels = _join(folder, tables, report)
         paths = [folder / LABELS / f / name for f, name in labels.images]
         found = find_missing(paths, missing, str(folder))
@@ -209,7 +202,7 @@ def _annotations(
     folder: Path, config: dict[str, Any], labels: _Labels, skeleton: Skeleton
 ) -> AnnotationSet:
     images = Images([(folder / LABELS / f / name, None) for f, name in labels.images])
-    crops = _crops(config)
+    crops = find_crops(config)
     for f, (x1, x2, y1, y2) in list(crops.items()):
         rows = [i for i, image in enumerate(labels.images) if image[0] == f]
         size = np.array([y2 - y1, x2 - x1])
@@ -302,225 +295,5 @@ def _report_config(
         report.add("individuals", len(unused), f"{', '.join(sorted(unused))}: in no table")
 
 
-# -- images, frames, crops ----------------------------------------------------------------------
-
-
-def image_sources(images: list[tuple[str, str]]) -> dict[tuple[str, str], Source]:
-    """Where each (folder, file) came from: the folder is named after the video.
-
-    A file whose name gives no number, or the same as another one's, is a `Source` of its own: its
-    path below ``labeled-data``, frame 0.
-    """
-    numbers = {image: frame_number(image[1]) for image in images}
-    times = Counter((f, numbers[f, name]) for f, name in numbers)
-    return {
-        (f, name): Source(f, number)
-        if number >= 0 and times[f, number] == 1
-        else Source(f"{f}/{name}", 0)
-        for (f, name), number in numbers.items()
-    }
-
-
-def image_name(source: Source) -> str:
-    """The name of the file that is written for a frame."""
-    if is_image_file(source):
-        return f"{PureWindowsPath(source.video).stem}.png"
-    return f"img{source.frame:04d}.png"
-
-
-def is_image_file(source: Source) -> bool:
-    """Whether a source is an image rather than a frame of a video."""
-    return source.video.lower().endswith(_IMAGE_SUFFIXES) and source.frame <= 0
-
-
-def frame_number(name: str) -> int:
-    """DeepLabCut names extracted frames imgNNNN.png after their number in the video; or -1."""
-    found = re.fullmatch(r"\D*(\d{1,12})", Path(name).stem, re.ASCII)
-    return int(found.group(1)) if found else -1
-
-
-def _crops(config: dict[str, Any]) -> dict[str, tuple[int, int, int, int]]:
-    """x1, x2, y1, y2 by the name of the video."""
-    videos = config.get("video_sets")
-    found = {}
-    for video, settings in videos.items() if isinstance(videos, dict) else ():
-        text = settings.get("crop") if isinstance(settings, dict) else None
-        numbers = re.fullmatch(r"\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", str(text))
-        if numbers and len(str(text)) < 60:
-            x1, x2, y1, y2 = map(int, numbers.groups())
-            found[PureWindowsPath(str(video)).stem] = (x1, x2, y1, y2)
-    return found
-
-
-# -- the skeleton -------------------------------------------------------------------------------
-
-
-def make_skeleton(
-    bodyparts: tuple[str, ...], pairs: list[Any], *, guess_swaps: bool = True
-) -> Skeleton:
-    """A skeleton from DeepLabCut's list of linked body parts.
-
-    DeepLabCut draws lines between any two body parts; a `Skeleton` is made of trees. A link is
-    taken, in the order of the list, unless it closes a circle or names an unknown part; each tree
-    hangs on its first body part.
-    """
-    index = {name: i for i, name in enumerate(bodyparts)}
-    neighbours: list[list[int]] = [[] for _ in bodyparts]
-    group = list(range(len(bodyparts)))
-    for pair in pairs:
-        ends = list(pair) if isinstance(pair, (list, tuple)) else []
-        a, b = (index.get(str(name), NONE) for name in [*ends, "", ""][:2])
-        if NONE in (a, b) or group[a] == group[b]:
-            continue
-        group = [group[a] if g == group[b] else g for g in group]
-        neighbours[a].append(b)
-        neighbours[b].append(a)
-    parent = [NONE] * len(bodyparts)
-    visited: set[int] = set()
-    for root in range(len(bodyparts)):
-        waiting = [] if root in visited else [root]
-        while waiting:
-            i = waiting.pop()
-            visited.add(i)
-            for j in neighbours[i]:
-                if j not in visited:
-                    parent[j] = i
-                    waiting.append(j)
-    swap = _guess_swaps(bodyparts) if guess_swaps else [NONE] * len(bodyparts)
-    return Skeleton(bodyparts, parent, swap)
-
-
-def _guess_swaps(bodyparts: tuple[str, ...]) -> list[int]:
-    index = {name: i for i, name in enumerate(bodyparts)}
-    swap = [NONE] * len(bodyparts)
-    for name, i in index.items():
-        for left, right in _SIDES:
-            if left.startswith("_"):
-                partner = name[: -len(left)] + right if name.endswith(left) else ""
-            else:
-                partner = name.replace(left, right) if name.count(left) == 1 else ""
-            j = index.get(partner, NONE)
-            if j not in (NONE, i):
-                swap[i], swap[j] = j, i
-    return swap
-
-
-# -- files --------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data alone, and the tuples that early versions of DeepLabCut wrote."""
-
-
-_Loader.add_constructor(
-    "tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node)
-)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The settings in a project's ``config.yaml``.
-
-    Raises
-    ------
-    FileMissingError, FileFormatError
-    """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise FileMissingError(f"no DeepLabCut project at {folder}: expected {path}")
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (
-        yaml.YAMLError, UnicodeDecodeError, ValueError, OverflowError, RecursionError, TypeError,
-    ) as error:  # fmt: skip
-        raise FileFormatError(f"{path} is not readable YAML: {error}") from None
-    if not isinstance(config, dict):
-        raise FileFormatError(f"{path}: expected a DeepLabCut configuration, found no settings")
-    return config
-
-
-def as_list(value: Any) -> list[Any]:
-    """A list of the configuration; empty for anything else ('MULTI!', nothing)."""
-    return list(value) if isinstance(value, (list, tuple)) else []
-
-
 def _folder(path: Path) -> Path:
     return path.parent if path.name == CONFIG else path
-
-
-def _read_tables(
-    folder: Path, scorer: str, table: str, report: LossReport
-) -> list[tuple[Path, LabelTable]]:
-    stems: dict[Path, set[str]] = {}
-    for path in sorted((folder / LABELS).glob("*/CollectedData_*")):
-        if path.suffix in (".csv", ".h5"):
-            stems.setdefault(path.with_suffix(""), set()).add(path.suffix)
-    chosen = [s for s in stems if not scorer or s.name == f"CollectedData_{scorer}"]
-    others = sorted({s.name for s in stems if s not in chosen})
-    if not chosen:
-        raise FileMissingError(
-            f"no labels in {folder / LABELS}: expected VIDEO/CollectedData_{scorer or '*'}.csv or "
-            f".h5; found {', '.join(others) or 'no table at all'}"
-        )
-    n_others = sum(s not in chosen for s in stems)
-    report.add("tables of other scorers", n_others, f"{', '.join(others)}: choose with scorer=NAME")
-    return [_read_either(stem, stems[stem], table, scorer) for stem in chosen]
-
-
-def _read_either(
-    stem: Path, suffixes: set[str], table: str, scorer: str
-) -> tuple[Path, LabelTable]:
-    csv, h5 = (stem.with_name(f"{stem.name}{suffix}") for suffix in (".csv", ".h5"))
-    if ".h5" not in suffixes or (table == "csv" and ".csv" in suffixes):
-        return csv, read_table(csv, scorer=scorer)
-    if ".csv" not in suffixes or table == "h5":
-        return h5, read_label_hdf(h5, scorer=scorer)
-    text = read_table(csv, scorer=scorer)
-    try:
-        exact = read_label_hdf(h5, scorer=scorer)
-    except PickledDataError as error:
-        warnings.warn(DpkWarning(f"{error}; {csv.name} is taken"), stacklevel=5)
-        return csv, text
-    difference = _difference(text, exact)
-    if difference:
-        warnings.warn(
-            DpkWarning(
-                f"{csv} and {h5.name} differ: {difference}; the .h5 is taken, as DeepLabCut does. "
-                "Take the other with table='csv', or convert it with deeplabcut.convertcsv2h5"
-            ),
-            stacklevel=5,
-        )
-    return h5, exact
-
-
-def read_label_hdf(path: Path, *, scorer: str = "") -> LabelTable:
-    """Read one table of labels from HDF5.
-
-    Raises
-    ------
-    FileMissingError, FileFormatError
-    """
-    with open_frame(path) as frame, damage(path):
-        layout = make_layout(frame.columns, XY, path, scorer=scorer)
-        if frame.index.ndim != 2:
-            raise FileFormatError(f"{path}: expected images as index, found numbers")
-        if not len(frame):
-            raise FileFormatError(f"{path} has no labelled frame; label some first")
-        images = [image_parts(row, f"{path}, row {i}") for i, row in enumerate(frame.index)]
-        return label_table(images, layout, frame.read(0, len(frame)), path)
-
-
-def _difference(text: LabelTable, exact: LabelTable) -> str:
-    """What two tables do not agree about, "" when they do."""
-    for what in ("bodyparts", "individuals"):
-        a, b = getattr(text.layout, what), getattr(exact.layout, what)
-        if a != b:
-            return f"{what} {', '.join(a)} and {', '.join(b)}"
-    rows = {image[-2:]: i for i, image in enumerate(exact.images)}
-    ours = {image[-2:] for image in text.images}
-    if ours != set(rows):
-        return f"the frame {'/'.join(sorted(ours ^ set(rows))[0])} stands in one of them alone"
-    for i, image in enumerate(text.images):
-        a, b = text.keypoints[i], exact.keypoints[rows[image[-2:]]]
-        if not np.allclose(a, b, rtol=1e-9, atol=_CSV_ROUNDING, equal_nan=True):
-            return f"the labels of {'/'.join(image[-2:])}"
-    return ""

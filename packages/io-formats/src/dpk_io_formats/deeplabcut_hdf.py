@@ -1,4 +1,4 @@
-"""Tables that pandas writes to HDF5, read and written without pandas, PyTables or pickle.
+"""Tables that pandas writes to HDF5, read without pandas, PyTables or pickle.
 
 ``DataFrame.to_hdf`` knows two formats. The fixed one keeps the labels of columns and rows as plain
 arrays (``axis0_level*``, ``axis0_label*``, ``block*_values``). The table one keeps the rows in one
@@ -8,14 +8,12 @@ literals (lists, tuples, texts, numbers) are read off one by one, and a pickle w
 in it is refused.
 
 Source: pandas 1.0 to 3.0, ``pandas/io/pytables.py`` (GenericFixed, AppendableFrameTable); PyTables
-3.x, ``tables/attributeset.py``. We write the fixed format, as DeepLabCut since version 2.2 does
-for labels: it alone holds rows with several labels and any number of columns.
+3.x, ``tables/attributeset.py``.
 """
 
 from __future__ import annotations
 
-import pickletools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,15 +24,11 @@ import numpy as np
 
 from dpk_core.errors import DpkError, FileFormatError
 from dpk_core.services.storage.hdf5 import open_for_reading
+from dpk_io_formats.literals import INSTEAD, PickledDataError, read_literal
 
 KEY = "df_with_missing"
-_INSTEAD = "read the .csv beside it instead, or write one: pandas.read_hdf(FILE).to_csv(NAME)"
 _LARGEST_RATIO = 4000
 """No filter of HDF5 makes data smaller than by this factor."""
-
-
-class PickledDataError(FileFormatError):
-    """The file keeps what is asked for as pickled objects, which are not loaded."""
 
 
 @attrs.frozen(eq=False)
@@ -83,7 +77,7 @@ def open_frame(path: Path) -> Iterator[StoredFrame]:
         elif kind == "frame_table":
             yield _open_table(group, path)
         else:
-            raise FileFormatError(f"{path}: {group.name} holds a pandas {kind!r}; {_INSTEAD}")
+            raise FileFormatError(f"{path}: {group.name} holds a pandas {kind!r}; {INSTEAD}")
 
 
 @contextmanager
@@ -147,7 +141,7 @@ def _dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
         raise FileFormatError(f"{path}: {dataset.name} keeps its data in other files; not read")
     if dataset.dtype.kind == "O" or dataset.dtype.hasobject:
         raise PickledDataError(
-            f"{path}: {dataset.name} holds pickled objects, which are not loaded; {_INSTEAD}"
+            f"{path}: {dataset.name} holds pickled objects, which are not loaded; {INSTEAD}"
         )
     stored = max(dataset.id.get_storage_size(), 1)
     if dataset.size and dataset.size * dataset.dtype.itemsize > stored * _LARGEST_RATIO:
@@ -291,7 +285,7 @@ def _open_table(group: h5py.Group, path: Path) -> StoredFrame:
     for field in fields:
         if field == "index":
             continue
-        labels = _literal(table.attrs[f"{field}_kind"], table.name, path)
+        labels = read_literal(table.attrs[f"{field}_kind"], table.name, path)
         width = int(np.prod(fields[field][0].shape, dtype=np.int64))
         if not isinstance(labels, list) or len(labels) != width:
             raise ValueError(f"{field}: expected {width} labels of columns")
@@ -330,7 +324,7 @@ def _column_order(
         twice = next(c for c in columns if columns.count(c) > 1)
         raise FileFormatError(f"{path}: the column {', '.join(twice)} stands twice")
     order = list(range(len(columns)))
-    axes = _literal(group.attrs["non_index_axes"], group.name, path)
+    axes = read_literal(group.attrs["non_index_axes"], group.name, path)
     if isinstance(axes, list) and axes and isinstance(axes[0], tuple) and len(axes[0]) == 2:
         order = [place[_label(label)] for label in axes[0][1]]
         if sorted(order) != list(range(len(columns))):
@@ -338,7 +332,7 @@ def _column_order(
     n_levels = len(columns[0]) if columns else 0
     names: tuple[str | None, ...] = (None,) * n_levels
     try:
-        info = _literal(group.attrs["info"], group.name, path)
+        info = read_literal(group.attrs["info"], group.name, path)
         found = info[1]["names"]
     except (PickledDataError, KeyError, TypeError):
         return order, names  # older versions of pandas keep them as an object of theirs
@@ -354,193 +348,3 @@ def _table_index(table: h5py.Dataset, group: h5py.Group) -> np.ndarray:
     if values.dtype.kind == "S":
         return _index([(text,) for text in _texts(values.ravel(), _encoding(group))])
     raise ValueError(f"expected frame numbers or images as index, found {values.dtype}")
-
-
-_MARK = object()
-
-
-def _literal(pickled: Any, where: str, path: Path) -> Any:
-    """What a pickle says if it is made of literals alone; nothing in it is called or imported.
-
-    Raises
-    ------
-    PickledDataError
-        When there is anything else in it.
-    """
-    if not isinstance(pickled, bytes):
-        return pickled
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
-    try:
-        for opcode, argument, _ in pickletools.genops(pickled):
-            if opcode.name == "STOP":
-                (value,) = stack
-                return value
-            _step(opcode.name, argument, stack, memo)
-    except DpkError:
-        raise
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise PickledDataError(
-            f"{path}: an attribute of {where} is not readable ({error}); {_INSTEAD}"
-        ) from None
-    raise PickledDataError(f"{path}: an attribute of {where} is cut short; {_INSTEAD}")
-
-
-def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> None:
-    if name in _CONSTANTS:
-        stack.append(_CONSTANTS[name])
-    elif name in _VALUES:
-        stack.append(argument)
-    elif name == "MARK":
-        stack.append(_MARK)
-    elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-        memo[argument] = stack[-1]
-    elif name == "MEMOIZE":
-        memo[len(memo)] = stack[-1]
-    elif name in ("GET", "BINGET", "LONG_BINGET"):
-        stack.append(memo[argument])
-    elif name in ("EMPTY_LIST", "LIST"):
-        stack.append([] if name == "EMPTY_LIST" else _pop_to_mark(stack))
-    elif name in ("EMPTY_DICT", "DICT"):
-        stack.append({} if name == "EMPTY_DICT" else _pairs(_pop_to_mark(stack)))
-    elif name == "EMPTY_TUPLE":
-        stack.append(())
-    elif name == "TUPLE":
-        stack.append(tuple(_pop_to_mark(stack)))
-    elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-        n = int(name[-1])
-        stack[-n:] = [tuple(stack[-n:])]
-    elif name in ("APPEND", "APPENDS"):
-        items = [stack.pop()] if name == "APPEND" else _pop_to_mark(stack)
-        stack[-1].extend(items)
-    elif name in ("SETITEM", "SETITEMS"):
-        items = [stack.pop(), stack.pop()][::-1] if name == "SETITEM" else _pop_to_mark(stack)
-        stack[-1].update(_pairs(items))
-    elif name not in ("PROTO", "FRAME"):
-        raise ValueError(f"it holds more than texts and numbers: {name}")
-
-
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_NUMBERS = ("INT", "LONG", "LONG1", "LONG4", "BININT", "BININT1", "BININT2", "FLOAT", "BINFLOAT")
-_TEXTS = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-_OLD_TEXTS = ("STRING", "BINSTRING", "SHORT_BINSTRING")
-_VALUES = frozenset((*_NUMBERS, *_TEXTS, *_OLD_TEXTS))
-
-
-def _pop_to_mark(stack: list[Any]) -> list[Any]:
-    items: list[Any] = []
-    while (item := stack.pop()) is not _MARK:
-        items.append(item)
-    return items[::-1]
-
-
-def _pairs(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
-
-
-# -- writing ------------------------------------------------------------------------------------
-
-
-def write_frame(
-    path: Path,
-    columns: Sequence[Sequence[str]],
-    names: Sequence[str],
-    index: np.ndarray | Sequence[Sequence[str]],
-    pieces: Iterable[np.ndarray],
-) -> None:
-    """Write a DataFrame of float64 that ``pandas.read_hdf(path)`` opens.
-
-    Parameters
-    ----------
-    columns, names
-        The labels of each column, and the names of their levels.
-    index
-        (n,) whole numbers, or the labels of each row.
-    pieces
-        (m, columns) numbers, together as many rows as the index has.
-    """
-    n_rows = len(index)
-    with h5py.File(path, "w") as file:
-        _stamp(file, "GROUP", "1.0")
-        _set_text(file, "PYTABLES_FORMAT_VERSION", "2.1")
-        group = file.create_group(KEY)
-        _stamp(group, "GROUP", "1.0")
-        _set_text(group, "pandas_type", "frame")
-        _set_text(group, "encoding", "UTF-8")
-        _set_text(group, "errors", "strict")
-        group.attrs["ndim"] = np.int64(2)
-        group.attrs["nblocks"] = np.int64(1)
-        _write_labels(group, "axis0", columns, names)
-        _write_labels(group, "block0_items", columns, names)
-        if isinstance(index, np.ndarray):
-            _write_numbers(group, "axis1", index)
-        elif len(index[0]) == 1:
-            _write_texts(group, "axis1", [row[0] for row in index], None)
-            _set_text(group, "axis1_variety", "regular")
-        else:
-            _write_labels(group, "axis1", index, [None] * len(index[0]))
-        values = group.create_dataset("block0_values", (n_rows, len(columns)), "<f8")
-        _stamp_array(values)
-        start = 0
-        for piece in pieces:
-            values[start : start + len(piece)] = piece
-            start += len(piece)
-
-
-def _write_labels(
-    group: h5py.Group, key: str, labels: Sequence[Sequence[str]], names: Sequence[str | None]
-) -> None:
-    _set_text(group, f"{key}_variety", "multi")
-    group.attrs[f"{key}_nlevels"] = np.int64(len(names))
-    for i, name in enumerate(names):
-        texts = [str(label[i]) for label in labels]
-        level = sorted(set(texts))
-        place = {text: code for code, text in enumerate(level)}
-        _write_texts(group, f"{key}_level{i}", level, name)
-        _set_text(group[f"{key}_level{i}"], f"{key}_name{name}", name)
-        dtype = next(d for d in (np.int8, np.int16, np.int32) if len(level) <= np.iinfo(d).max)
-        codes = np.array([place[text] for text in texts], dtype)
-        _stamp_array(group.create_dataset(f"{key}_label{i}", data=codes))
-
-
-def _write_texts(group: h5py.Group, key: str, texts: Sequence[str], name: str | None) -> None:
-    encoded = [text.encode("utf-8") for text in texts]
-    width = max(1, max(map(len, encoded), default=1))
-    dataset = group.create_dataset(key, data=np.array(encoded, f"S{width}"))
-    _stamp_array(dataset)
-    _set_text(dataset, "kind", "string")
-    _set_text(dataset, "name", name)
-    _set_text(dataset, "nan_rep", "")
-
-
-def _write_numbers(group: h5py.Group, key: str, numbers: np.ndarray) -> None:
-    dataset = group.create_dataset(key, data=numbers.astype("<i8"))
-    _stamp_array(dataset)
-    _set_text(dataset, "kind", "integer")
-    _set_text(dataset, "name", None)
-    _set_text(group, f"{key}_variety", "regular")
-
-
-def _stamp_array(dataset: h5py.Dataset) -> None:
-    _stamp(dataset, "ARRAY", "2.4")
-    _set_text(dataset, "FLAVOR", "numpy")
-    dataset.attrs["transposed"] = np.uint8(1)
-
-
-def _stamp(item: Any, kind: str, version: str) -> None:
-    _set_text(item, "CLASS", kind)
-    _set_text(item, "TITLE", "")
-    _set_text(item, "VERSION", version)
-
-
-def _set_text(item: Any, name: str, text: str | None) -> None:
-    """An attribute as PyTables has it: UTF-8 of fixed length; None is a pickle, and those ASCII."""
-    if text is None:
-        item.attrs[name] = np.bytes_(b"N.")
-        return
-    encoded = text.encode()
-    dtype = h5py.string_dtype("utf-8", max(1, len(encoded)))
-    if encoded:
-        item.attrs.create(name, encoded, dtype=dtype)
-    else:
-        item.attrs.create(name, h5py.Empty(dtype))

@@ -21,8 +21,8 @@ from dpk_core.errors import ValidationError
 from dpk_core.losses import LossReport
 from dpk_core.poses import NO_TRACK, Poses
 from dpk_core.streams import PoseStream
-from dpk_io_formats.deeplabcut_hdf import write_frame
-from dpk_io_formats.deeplabcut_predictions import XY_LIKELIHOOD, rows_at_once
+from dpk_io_formats.deeplabcut_hdf_write import write_frame
+from dpk_io_formats.deeplabcut_prediction_table import XY_LIKELIHOOD, rows_at_once
 from dpk_io_formats.deeplabcut_table import LEVELS, LEVELS_MULTI
 from dpk_io_formats.deeplabcut_write import animal_parts, split_unique
 

@@ -31,21 +31,17 @@ from dpk_core.losses import LossReport
 from dpk_core.services.individuals import count_individuals
 from dpk_core.streams import PoseStream
 from dpk_core.tracks import Tracks
-from dpk_io_formats.deeplabcut import image_sources, make_skeleton
-from dpk_io_formats.deeplabcut_predictions import (
-    csv_header,
-    open_predictions,
-    peek_layout,
-    stream_of,
-)
-from dpk_io_formats.deeplabcut_table import LEVELS, count_header_rows, image_parts, read_table
-from dpk_io_formats.deeplabcut_write import (
+from dpk_io_formats.deeplabcut_images import (
     arrange_images,
     confirmed_keypoints,
     labelled_row,
     report_sources,
     write_image,
 )
+from dpk_io_formats.deeplabcut_prediction_table import csv_header, open_predictions, peek_layout
+from dpk_io_formats.deeplabcut_predictions import stream_of
+from dpk_io_formats.deeplabcut_project import image_sources, make_skeleton
+from dpk_io_formats.deeplabcut_table import LEVELS, count_header_rows, image_parts, read_table
 from dpk_io_formats.frame_folder import make_folder
 from dpk_io_formats.images import Images, find_missing
 

@@ -112,7 +112,7 @@ def test_an_array_that_cannot_be_so_large_is_refused(tmp_path):
     np.lib.format.write_array_header_1_0(header, shape)
     with zipfile.ZipFile(tmp_path / "p.npz", "w") as file:
         file.writestr("keypoints.npy", header.getvalue() + bytes(100))
-    with pytest.raises(FileFormatError, match="should be float32 .* but has 100 bytes"):
+    with pytest.raises(FileFormatError, match=r"should be float32 .* but has 100 bytes"):
         _read(tmp_path / "p.npz")
 
 

@@ -196,7 +196,7 @@ def _read_h5(path: Path) -> _Found:
 
 def _read_csv(path: Path) -> _Found:
     table = _numbers(path)
-    trajectories = table[:, 1:].reshape(len(table), -1, 2)
+    trajectories = table[:, 1:].reshape(len(table), table.shape[1] // 2, 2)
     probabilities = None
     beside = path.with_name("id_probabilities.csv")
     if beside.is_file() and path.name == "trajectories.csv":

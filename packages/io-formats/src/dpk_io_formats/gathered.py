@@ -27,13 +27,14 @@ class Animal:
     """One labelled animal.
 
     keypoints (k, 2) as they stand in the file; visibility (k,); box x, y, width, height measured
-    from the corner of the image, where the file has one.
+    from the corner of the image, where the file has one; is_confirmed whether a person set it.
     """
 
     keypoints: np.ndarray
     visibility: np.ndarray
     individual: str = ""
     box: tuple[float, float, float, float] | None = None
+    is_confirmed: bool = True
 
 
 @attrs.define(eq=False)
@@ -96,7 +97,7 @@ def gather(
         report.add("images", len(found.absent), "the files are not there")
     kept = [pictures[i] for i in found.kept]
     images = _Once([(picture.path, picture.frame) for picture in kept], channels)
-    keypoints, visibility, sources, rows = [], [], [], []
+    keypoints, visibility, sources, rows, confirmed = [], [], [], [], []
     none = Animal(np.full((len(skeleton), 2), np.nan), np.zeros(len(skeleton), np.uint8))
     for i, picture in enumerate(kept):
         size = (int(images.sizes[i][0]), int(images.sizes[i][1]))
@@ -112,10 +113,12 @@ def gather(
             visibility.append(animal.visibility)
             sources.append(attrs.evolve(picture.source, individual=name, size=images.padding(i)))
             rows.append(i)
+            confirmed.append(animal.is_confirmed)
     return AnnotationSet(
         images.repeated(rows),
         np.array(keypoints),
         skeleton,
+        annotated=np.isfinite(keypoints).all(axis=2) & np.array(confirmed)[:, None],
         visibility=np.array(visibility),
         sources=tuple(sources),
     )

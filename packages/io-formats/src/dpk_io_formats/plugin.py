@@ -119,4 +119,10 @@ def dpk_formats() -> list[FormatSpec]:
             "dpk_io_formats.leap:LeapFormat",
             reads=("annotations",),
         ),
+        FormatSpec(
+            "label-studio",
+            "keypoints from Label Studio's JSON and JSON-MIN export",
+            "dpk_io_formats.label_studio:LabelStudioFormat",
+            reads=("annotations",),
+        ),
     ]

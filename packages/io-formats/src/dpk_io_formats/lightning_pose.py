@@ -10,9 +10,10 @@ a last column that tells training from test; they are read one video at a time.
 
 Coordinates: Lightning Pose takes and gives pixels of the original image, in the convention of
 whoever labelled: it scales them to the size of the network and back by the same factor
-(``utils/predictions.py``, make_pred_arr_undo_resize), without moving them. Labels come from
-DeepLabCut or from its own app, both with (0, 0) at the centre of the top-left pixel, so they are
-taken over as they are.
+(``utils/predictions.py``, make_pred_arr_undo_resize), without moving them. Labels made with
+DeepLabCut have (0, 0) at the centre of the top-left pixel. Lightning Pose's own app is built on
+Label Studio, whose percentages times the width count from the pixel's corner, half a pixel more;
+a table does not tell which tool wrote it, so coordinates are taken over as they are.
 """
 
 from __future__ import annotations

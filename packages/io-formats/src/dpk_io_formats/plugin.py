@@ -125,4 +125,10 @@ def dpk_formats() -> list[FormatSpec]:
             "dpk_io_formats.label_studio:LabelStudioFormat",
             reads=("annotations",),
         ),
+        FormatSpec(
+            "cvat",
+            "skeletons and points from CVAT's XML, for images and for video",
+            "dpk_io_formats.cvat:CvatFormat",
+            reads=("annotations",),
+        ),
     ]

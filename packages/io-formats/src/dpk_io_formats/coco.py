@@ -26,9 +26,17 @@ from dpk_core.annotations import VISIBLE, AnnotationSet, Source
 from dpk_core.errors import FileFormatError, FileMissingError, ValidationError
 from dpk_core.interfaces import PoseFormat
 from dpk_core.losses import LossReport
-from dpk_core.skeleton import Skeleton
 from dpk_core.streams import PoseStream
 from dpk_core.tracks import Tracks
+from dpk_io_formats.coco_categories import (
+    CATEGORY,
+    choose_categories,
+    plain_id,
+    read_categories,
+    report_categories,
+    skeleton_of,
+    whole,
+)
 from dpk_io_formats.coco_writing import (
     ANNOTATIONS,
     IMAGES,
@@ -40,10 +48,8 @@ from dpk_io_formats.frame_folder import box_of
 from dpk_io_formats.gathered import CENTER, Animal, Picture, gather
 from dpk_io_formats.image_paths import ImageFinder, plain_name
 from dpk_io_formats.json_text import holds, number, read_json, sequence, shown, table, text
-from dpk_io_formats.name_graph import forest, partners
 
 _KEYS = (b'"images"', b'"annotations"', b'"categories"', b'"keypoints"')
-_CATEGORY = "animal"
 _IMAGE_KEYS = {"id", "file_name", "width", "height", OURS}
 _TERNARY, _BINARY = "coco", "binary"
 _CLOSE = 1e-6
@@ -108,13 +114,13 @@ class CocoFormat(PoseFormat):
         if file is None:
             raise FileFormatError(f"{path} has no COCO file; expected {ANNOTATIONS} in it")
         content = table(read_json(file), str(file))
-        categories = _categories(content, file)
-        chosen = _choose(categories, category, content, file)
+        categories = read_categories(content, file)
+        chosen = choose_categories(categories, category, content, file)
         pictures = _pictures(content, file, images, losses)
         labels = _Labels(file, chosen, {c["id"] for c in categories}, visibility, losses)
         labels.add(sequence(content.get("annotations"), f"{file}, annotations"), pictures)
-        _report_category(chosen, losses)
-        skeleton = _skeleton(chosen[0], file, guess_swaps, losses)
+        report_categories(chosen, losses)
+        skeleton = skeleton_of(chosen[0], file, guess_swaps, losses)
         return gather(
             list(pictures.values()),
             skeleton,
@@ -131,7 +137,7 @@ class CocoFormat(PoseFormat):
         data: AnnotationSet | PoseStream | Tracks,
         *,
         report: LossReport | None = None,
-        category: str = _CATEGORY,
+        category: str = CATEGORY,
         category_id: int = 1,
         first_image_id: int = 0,
         **options: Any,
@@ -190,7 +196,7 @@ class _Labels:
                 ids.add(identity)
                 self.losses.add("ids", int(identity != position + 1), "are numbered anew")
             picture = _look_up(pictures, annotation.get("image_id"), where, "image_id")
-            if _plain_id(annotation.get("category_id"), where, "category_id") not in self.known:
+            if plain_id(annotation.get("category_id"), where, "category_id") not in self.known:
                 raise FileFormatError(
                     f"{where}: no category has the id {shown(annotation.get('category_id'))}"
                 )
@@ -277,82 +283,6 @@ def _is_close(stored: Any, ours: tuple[float, ...] | None) -> bool:
     )
 
 
-def _categories(content: dict[str, Any], file: Path) -> list[dict[str, Any]]:
-    where = f"{file}, categories"
-    found = []
-    for position, value in enumerate(sequence(content.get("categories"), where)):
-        here = f"{where}, number {position + 1}"
-        category = table(value, here)
-        _plain_id(category.get("id"), here, "id")
-        text(category.get("name"), f"{here}, name")
-        names = sequence(category.get("keypoints") or [], f"{here}, keypoints")
-        for name in names:
-            text(name, f"{here}, keypoints")
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise FileFormatError(f"{here}: the keypoint {shown(twice)} stands twice")
-        found.append({**category, "keypoints": names})
-    if not any(category["keypoints"] for category in found):
-        raise FileFormatError(
-            f"{where}: expected a category with names of keypoints, found none; a COCO file of "
-            "boxes has no poses to read"
-        )
-    return found
-
-
-def _choose(
-    categories: list[dict[str, Any]], wanted: str | int | None, content: dict[str, Any], file: Path
-) -> list[dict[str, Any]]:
-    """The category to read, or several whose keypoints are the same."""
-    able = [category for category in categories if category["keypoints"]]
-    names = ", ".join(f"{c['name']} ({len(c['keypoints'])} keypoints)" for c in able)
-    if wanted is not None:
-        found = [c for c in able if str(wanted) in (c["name"], str(c["id"]))]
-        if not found:
-            raise ValidationError(
-                f"{file} has no category {wanted!r} with keypoints; it has {names}"
-            )
-        return found[:1]
-    annotations = sequence(content.get("annotations"), f"{file}, annotations")
-    ids = [a.get("category_id") for a in annotations if isinstance(a, dict) and a.get("keypoints")]
-    used = {i for i in ids if isinstance(i, (int, str))}
-    chosen = [category for category in able if category["id"] in used] or able
-    if any(category["keypoints"] != chosen[0]["keypoints"] for category in chosen):
-        raise FileFormatError(
-            f"{file} has categories with different keypoints: {names}; say which one to read with "
-            "the option category=NAME"
-        )
-    return chosen
-
-
-def _report_category(chosen: list[dict[str, Any]], losses: LossReport) -> None:
-    names = {category["name"] for category in chosen}
-    if names != {_CATEGORY}:
-        losses.add("categories", len(names), "labels here have none")
-
-
-def _skeleton(
-    category: dict[str, Any], file: Path, guess_swaps: bool, losses: LossReport
-) -> Skeleton:
-    names = category["keypoints"]
-    where = f"{file}, category {shown(category['name'])}, skeleton"
-    pairs = []
-    for pair in sequence(category.get("skeleton") or [], where):
-        if len(sequence(pair, where)) != 2:
-            raise FileFormatError(f"{where}: expected pairs of keypoints, found {shown(pair)}")
-        pairs.append(tuple(_whole(value, where) for value in pair))
-    # COCO counts from 1. Files that count from 0 give themselves away by a 0.
-    first = 0 if any(0 in pair for pair in pairs) else 1
-    for pair in pairs:
-        if not all(first <= value < len(names) + first for value in pair):
-            raise FileFormatError(
-                f"{where}: the edge {list(pair)} is not between two of {len(names)} keypoints"
-            )
-    parent, dropped = forest(len(names), [(a - first, b - first) for a, b in pairs])
-    losses.add("skeleton edges", dropped, "they close a circle, and a skeleton is made of trees")
-    return Skeleton(names, parent, partners(names) if guess_swaps else ())
-
-
 def _pictures(
     content: dict[str, Any], file: Path, images: str | PathLike[str] | None, losses: LossReport
 ) -> dict[Any, Picture]:
@@ -364,7 +294,7 @@ def _pictures(
     for position, value in enumerate(sequence(content.get("images"), f"{file}, images")):
         where = f"{file}, image {position + 1}"
         image = table(value, where)
-        identity = _plain_id(image.get("id"), where, "id")
+        identity = plain_id(image.get("id"), where, "id")
         name = text(image.get("file_name"), f"{where}, file_name")
         if identity in found or name in names:
             raise FileFormatError(
@@ -391,7 +321,7 @@ def _source(image: dict[str, Any], name: str, file: Path, where: str) -> Source:
         crop = tuple(number(value, where) for value in sequence(crop, where))
         if len(crop) != 6 or not np.isfinite(crop).all():
             raise FileFormatError(f"{where}: expected a crop of 6 finite numbers, found {crop}")
-    video, frame = ours.get("video", ""), _whole(ours.get("frame", -1), where)
+    video, frame = ours.get("video", ""), whole(ours.get("frame", -1), where)
     if not isinstance(video, str) or not -1 <= frame < 2**62:
         raise FileFormatError(f"{where}: expected a video's name and a frame, found {shown(ours)}")
     return Source(video, frame, crop=crop)
@@ -433,21 +363,9 @@ def _is_coco(path: Path) -> bool:
 
 
 def _look_up(pictures: dict[Any, Picture], identity: Any, where: str, key: str) -> Picture:
-    if _plain_id(identity, where, key) not in pictures:
+    if plain_id(identity, where, key) not in pictures:
         raise FileFormatError(f"{where}: no image has the id {shown(identity)}")
     return pictures[identity]
-
-
-def _plain_id(value: Any, where: str, key: str) -> int | str:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise FileFormatError(f"{where}: expected a number as {key}, found {shown(value)}")
-    return value
-
-
-def _whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
-        raise FileFormatError(f"{where}: expected a whole number, found {shown(value)}")
-    return int(value)
 
 
 def _refuse(options: dict[str, Any], kind: str = "", expected: str = "") -> None:

@@ -56,7 +56,7 @@ def matlab_array(item: Any, what: str) -> np.ndarray:
     """A numeric dataset with its axes as MATLAB has them, float64."""
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iuf" or item.size is None:
         raise FileFormatError(f"{what}: expected numbers, found something else")
-    if item.size > 10**9:
+    if item.size > 10**8:
         raise FileFormatError(f"{what}: an array of {item.shape} numbers is too large to be labels")
     if item.attrs.get("MATLAB_empty", 0):  # it stands as its size then
         return np.empty((0, 0))

@@ -44,7 +44,7 @@ SMALL = {
 OF_ONE_ANIMAL = ("lightning-pose",)
 """Formats that refuse frames with several."""
 
-DETECTOR_SETTINGS: dict[str, dict] = {}
+DETECTOR_SETTINGS = {"barcode": {"dictionary": "DICT_4X4_50"}}
 """What a detector cannot be made without."""
 
 

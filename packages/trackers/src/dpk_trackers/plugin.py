@@ -1,3 +1,17 @@
-"""What dpk-trackers brings: nothing yet."""
+"""What dpk-trackers brings."""
 
 from __future__ import annotations
+
+from dpk_core.hookspecs import hookimpl
+from dpk_core.specs import DetectorSpec
+
+
+@hookimpl
+def dpk_detectors() -> list[DetectorSpec]:
+    return [
+        DetectorSpec(
+            "barcode",
+            "tags with 2-D barcodes, which say who is who",
+            "dpk_trackers.barcode_detector:BarcodeDetector",
+        ),
+    ]

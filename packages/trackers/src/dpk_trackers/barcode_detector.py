@@ -1,0 +1,77 @@
+"""Tags as detections: every animal says who it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from dpk_core.detections import Detections
+from dpk_core.errors import ValidationError
+from dpk_core.interfaces import Detector
+from dpk_trackers.barcodes import TagDictionary, make_reader
+
+
+class BarcodeDetector(Detector):
+    """Reads 2-D barcodes (Graving 2017, pinpoint); ids are those of the dictionary.
+
+    Width and height of a detection are the side of its tag's black square; its angle is that of
+    the tag's own x axis.
+
+    Parameters
+    ----------
+    dictionary
+        A file of tags (JSON, or pinpoint's master list), the name of one of OpenCV's, such as
+        "DICT_4X4_50" or "DICT_APRILTAG_36h11", or a `TagDictionary`.
+    reader
+        "soft" (ours), "aruco" or "apriltag".
+    ids
+        Only these are in use; others are not looked for. Default: all.
+    options
+        Of the reader.
+
+    Raises
+    ------
+    ValidationError
+        Without a dictionary, or on an option that the reader does not have.
+    FileMissingError, FileFormatError
+        About the dictionary's file.
+    """
+
+    def __init__(
+        self,
+        dictionary: str | PathLike[str] | TagDictionary | None = None,
+        *,
+        reader: str = "soft",
+        ids: Sequence[int] | None = None,
+        **options: Any,
+    ) -> None:
+        if dictionary is None:
+            raise ValidationError(
+                "barcode: expected a dictionary of tags; name its file (--detector-set "
+                "dictionary=tags.json), or one of OpenCV's (dictionary=DICT_4X4_50)"
+            )
+        tags = dictionary if isinstance(dictionary, TagDictionary) else _load(str(dictionary))
+        try:
+            self.reader = make_reader(reader, tags if ids is None else tags.choose(ids), **options)
+        except TypeError as error:
+            raise ValidationError(f"barcode: the reader {reader} {error}") from None
+
+    def detect(self, frame: np.ndarray) -> Detections:
+        readings = self.reader.read(frame)
+        height, width = frame.shape[:2]
+        x, y = readings.centre.T
+        inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+        readings = readings[np.flatnonzero(inside)]
+        (x, y), side = readings.centre.T, readings.side
+        return Detections(
+            x, y, side, side, readings.angle, np.clip(readings.score, 0, 1), readings.id
+        )
+
+
+def _load(name: str) -> TagDictionary:
+    if name.upper().startswith("DICT_"):
+        return TagDictionary.predefined(name.upper())
+    return TagDictionary.load(name)

@@ -127,3 +127,24 @@ def test_appending_to_a_set_with_another_skeleton(video, skeleton_csv, tmp_path)
     with pytest.raises(ValidationError, match="nose"):
         sample_videos([video], output, skeleton_csv, append=True)
     assert sample_videos([video], output, n_frames=2, append=True).n_images == 3
+
+
+def test_frames_of_a_relinked_video_are_not_chosen_again(
+    make_video, skeleton_csv, tmp_path, monkeypatch
+):
+    from dpk_core.workflow.relink import relink
+
+    (tmp_path / "films").mkdir()
+    (tmp_path / "sets").mkdir()
+    video = make_video(tmp_path / "films" / "walk.mp4", 12)
+    output = tmp_path / "sets" / "labels.h5"
+    sample_videos([video], output, skeleton_csv, n_frames=8)
+    moved = video.rename(tmp_path / "walk.mp4")
+    relink(output, [tmp_path])
+    assert {s.video for s in read_annotations(output).sources} == {"../walk.mp4"}
+    monkeypatch.chdir(tmp_path / "films")
+    result = sample_videos([moved], output, n_frames=8, append=True)
+    assert list(result.skipped.values()) == [8]
+    assert list(result.added.values()) == [4]
+    frames = [s.frame for s in read_annotations(output).sources]
+    assert sorted(frames) == list(range(12))

@@ -17,6 +17,7 @@ from dpk_core.errors import FileMissingError, ValidationError
 from dpk_core.services.sampling import sample_frames
 from dpk_core.services.storage import append_annotations, read_annotations, write_annotations
 from dpk_core.services.storage.atomic import check_output
+from dpk_core.services.video_paths import locate
 from dpk_core.skeleton import Skeleton
 from dpk_core.workflow.progress import Progress, ignore
 
@@ -95,7 +96,7 @@ def sample_videos(
         raise ValidationError("videos: expected at least one")
     present = _present(output, append=append, overwrite=overwrite)
     skeleton = _skeleton(skeleton, present)
-    taken = _frames_by_video(present)
+    taken = _frames_by_video(present, output.parent)
     notes: list[str] = []
     with ExitStack() as stack:
         if present is not None:
@@ -104,7 +105,7 @@ def sample_videos(
         shape = _common_shape(readers, present, output)
         chosen: dict[str, np.ndarray] = {}
         for name, reader in readers.items():
-            exclude = taken.get(name, [])
+            exclude = _taken(taken, name)
             chosen[name] = _choose(name, reader, n_frames, method, seed, exclude, progress, notes)
         images = _ChosenFrames(readers, chosen, shape, progress)
         sources = tuple(Source(name, int(i)) for name, rows in chosen.items() for i in rows)
@@ -117,7 +118,7 @@ def sample_videos(
     return Sampling(
         output=output,
         added={name: len(rows) for name, rows in chosen.items()},
-        skipped={name: len(taken.get(name, [])) for name in chosen},
+        skipped={name: len(_taken(taken, name)) for name in chosen},
         n_images=len(sources) + (0 if present is None else len(present)),
         notes=tuple(notes),
     )
@@ -190,12 +191,25 @@ def _skeleton(
     return skeleton
 
 
-def _frames_by_video(present: AnnotationSet | None) -> dict[str, list[int]]:
+def _frames_by_video(present: AnnotationSet | None, folder: Path) -> dict[str, list[int]]:
+    """Frames that a set has already, by portable name and by where the video is: a set may name it
+    relative to itself."""
     frames: dict[str, list[int]] = {}
     for source in () if present is None else present.sources or ():
         if source.video and source.frame >= 0:
-            frames.setdefault(_portable(source.video), []).append(source.frame)
+            for name in {_portable(source.video), _place(source.video, folder)}:
+                frames.setdefault(name, []).append(source.frame)
     return frames
+
+
+def _taken(frames: dict[str, list[int]], name: str) -> list[int]:
+    return sorted({*frames.get(name, []), *frames.get(_place(name, Path()), [])})
+
+
+def _place(video: str, folder: Path) -> str:
+    """Where a video is, "" when it is not there."""
+    found = locate(video, folder)
+    return "" if found is None else found.resolve().as_posix()
 
 
 def _open(

@@ -156,7 +156,8 @@ def opened(path: Path) -> Iterator[Any]:
     if not is_parquet(path):
         raise FileFormatError(f"{path} is not a Parquet file, or cut short")
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # pre_buffer would keep what was read until the file is closed
+        with pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, (FileFormatError, FileMissingError)):

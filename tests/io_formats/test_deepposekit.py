@@ -244,6 +244,17 @@ def test_unknown_options(theirs):
         read(theirs, kind="poses")
 
 
+def test_a_damaged_root(theirs):
+    """The first group's header, which stands behind HDF5's own of 96 bytes, has no version 9."""
+    content = bytearray(theirs.read_bytes())
+    assert content[96] == 1
+    content[96] = 9
+    theirs.write_bytes(content)
+    assert not DeepPoseKitFormat().sniff(theirs)
+    with pytest.raises(FileFormatError, match="is damaged"):
+        read(theirs)
+
+
 def test_damaged_files_are_refused_or_read(theirs, damaged):
     for content in damaged(theirs.read_bytes(), 150, seed=2):
         theirs.write_bytes(content)

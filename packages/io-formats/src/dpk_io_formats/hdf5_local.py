@@ -21,7 +21,7 @@ def open_local(path: Path) -> Iterator[h5py.File]:
     ------
     FileMissingError, FileFormatError
     """
-    with open_for_reading(path) as file, damage(path):
+    with damage(path), open_for_reading(path) as file:
         yield file
 
 

@@ -22,7 +22,7 @@ def dpk_formats() -> list[FormatSpec]:
             "dpk_io_formats.deeplabcut_predictions:DeepLabCutPredictionsFormat",
             reads=("poses",),
             writes=("poses",),
-            suffixes=(".h5", ".csv"),
+            suffixes=(".dlc.h5", ".dlc.csv"),
         ),
         FormatSpec(
             "lightning-pose",

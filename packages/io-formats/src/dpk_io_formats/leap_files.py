@@ -60,7 +60,8 @@ def matlab_array(item: Any, what: str) -> np.ndarray:
         raise FileFormatError(f"{what}: an array of {item.shape} numbers is too large to be labels")
     if item.attrs.get("MATLAB_empty", 0):  # it stands as its size then
         return np.empty((0, 0))
-    return np.asarray(item[()], np.float64).T
+    with np.errstate(invalid="ignore"):  # signalling NaN of a damaged file
+        return np.asarray(item[()], np.float64).T
 
 
 def matlab_text(item: Any, what: str) -> str:

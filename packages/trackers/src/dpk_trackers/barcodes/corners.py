@@ -83,10 +83,13 @@ def refine_corners(
 
 def sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Gray levels between pixels, float32, for (..., 2) places of x, y; the border goes on."""
-    flat = places.reshape(-1, 2).astype(np.float32)
+    flat = np.asarray(places, np.float32).reshape(-1, 2)
     if not len(flat):
         return np.zeros(places.shape[:-1], np.float32)
-    rows = -(-len(flat) // 1024)  # remap takes no map longer than 32,767 on a side
+    # remap takes no map longer than 32,767 on a side; places that are not numbers are those of the
+    # border.
+    flat = np.nan_to_num(flat, nan=-1.0, posinf=-1.0, neginf=-1.0)
+    rows = -(-len(flat) // 1024)
     padded = np.zeros((rows * 1024, 2), np.float32)
     padded[: len(flat)] = flat
     parts = []

@@ -72,12 +72,17 @@ class Templates:
         self.in_rings = np.flatnonzero(depth < 2)
         """Grid points in the two rings."""
         brighter = (depth[self.in_rings] > 1) == (dictionary.rings == "double")
-        rings = without_light(brighter.astype(np.float32)[None], self.grid[self.in_rings])[0]
-        self.rings = rings / np.linalg.norm(rings)
+        self.rings = _pattern(brighter)
+        self.grid_32 = self.grid.astype(np.float32)
+        axis = np.arange(self.cells) + 0.5 - self.cells / 2
+        modules = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+        depth = self.cells / 2 - np.abs(modules).max(axis=1)
+        self.quick_grid = modules[depth < 2].astype(np.float32)
+        self.quick_rings = _pattern((depth[depth < 2] > 1) == (dictionary.rings == "double"))
         self._sets = {blur: _Drawn(self, blur) for blur in BLURS}
 
-    def nearest(self, module: np.ndarray) -> np.ndarray:
-        """Which entry of BLURS suits modules of so many pixels."""
+    def usual_blur(self, module: np.ndarray) -> np.ndarray:
+        """Which entry of BLURS a usual lens gives, for modules of so many pixels."""
         wanted = BLUR / np.maximum(module, 1e-6)
         return np.argmin(np.abs(wanted[:, None] - np.array(BLURS)), axis=1)
 
@@ -106,10 +111,12 @@ class _Drawn:
         seen = np.einsum("pi,kij,qj->kpq", blur, ringed.astype(np.float64), blur)
         down, across = np.gradient(seen, 1 / FINE, axis=(1, 2))
         self._gradient = np.stack([across, down], axis=-1).reshape(len(seen), -1, 2)
+        self._gradient = self._gradient.astype(np.float32)
         self._seen = seen.reshape(len(seen), -1)
         self._flat = without_light(self._seen, templates.grid)
         self._flat /= np.linalg.norm(self._flat, axis=1, keepdims=True)
         self._flat = self._flat.astype(np.float32)
+        self._seen = self._seen.astype(np.float32)
 
     @property
     def flat(self) -> np.ndarray:
@@ -176,37 +183,58 @@ def homographies(corners: np.ndarray, half: np.ndarray) -> np.ndarray:
 
 
 def project(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(n, 3, 3) and (p, 2) or (n, p, 2) -> (n, p, 2)."""
-    mapped = np.matmul(points, matrices[:, :, :2].transpose(0, 2, 1)) + matrices[:, None, :, 2]
+    """(n, 3, 3) homographies and (p, 2) points -> (n, p, 2)."""
+    x, y = points[:, 0], points[:, 1]
+    rows = matrices[..., None]  # (n, 3, 3, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return mapped[..., :2] / mapped[..., 2:]
+        scale = 1 / (rows[:, 2, 0] * x + (rows[:, 2, 1] * y + rows[:, 2, 2]))
+        mapped = np.empty((len(matrices), len(points), 2), matrices.dtype)
+        for axis in range(2):
+            sums = rows[:, axis, 0] * x + (rows[:, axis, 1] * y + rows[:, axis, 2])
+            np.multiply(sums, scale, out=mapped[..., axis])
+    return mapped
 
 
 def read_gray(level: Level, matrices: np.ndarray, templates: Templates) -> np.ndarray:
     """(n, p) gray levels on the grid, float32."""
-    places = project(matrices, templates.grid)
-    return sample(level.image, np.nan_to_num(places, nan=-1.0, posinf=-1.0, neginf=-1.0))
+    return sample(level.image, project(matrices.astype(np.float32), templates.grid_32))
 
 
 def ring_score(gray: np.ndarray, templates: Templates) -> np.ndarray:
     """(n,) correlation of the two rings alone with what they should be, -1 to 1."""
-    rows = templates.in_rings
-    rings = without_light(gray[:, rows], templates.grid[rows])
-    norm = np.linalg.norm(rings, axis=1)
-    return rings @ templates.rings / np.maximum(norm, 1e-6)
+    return _likeness(gray[:, templates.in_rings], templates.rings)
 
 
-def decode(gray: np.ndarray, module: np.ndarray, templates: Templates) -> Match:
-    """Compare (n, p) gray levels, of modules of (n,) pixels, with every code and rotation."""
+def quick_ring_score(level: Level, matrices: np.ndarray, templates: Templates) -> np.ndarray:
+    """(n,) as `ring_score`, from one point in each module of the rings: most of what is not a tag
+    is known by it."""
+    places = project(matrices.astype(np.float32), templates.quick_grid)
+    return _likeness(sample(level.smooth, places), templates.quick_rings)
+
+
+def _likeness(values: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+    """Correlation of each row with a pattern of mean 0 and norm 1."""
+    centred = values - values.mean(axis=1, keepdims=True)
+    norm = np.sqrt(np.einsum("np,np->n", centred, centred))
+    return np.einsum("np,p->n", centred, pattern) / np.maximum(norm, 1e-6)
+
+
+def _pattern(brighter: np.ndarray) -> np.ndarray:
+    centred = brighter.astype(np.float32) - brighter.mean(dtype=np.float32)
+    return centred / np.linalg.norm(centred)
+
+
+def decode(gray: np.ndarray, blur: np.ndarray, templates: Templates) -> Match:
+    """Compare (n, p) gray levels with every code and rotation, as blurred as entry (n,) of BLURS
+    says."""
     count = len(templates.dictionary)
     flat = without_light(gray, templates.grid)
     spread = np.linalg.norm(flat, axis=1)
     flat = flat / np.maximum(spread, 1e-6)[:, None]
     code, turn = np.zeros(len(gray), int), np.zeros(len(gray), int)
     score, margin = np.zeros(len(gray)), np.zeros(len(gray))
-    which = templates.nearest(module)
-    for index in np.unique(which):
-        rows = np.flatnonzero(which == index)
+    for index in np.unique(blur):
+        rows = np.flatnonzero(blur == index)
         likeness = flat[rows] @ templates.drawn(int(index)).flat.T
         best = likeness.argmax(axis=1)
         code[rows], turn[rows] = best % count, best // count
@@ -220,14 +248,57 @@ def decode(gray: np.ndarray, module: np.ndarray, templates: Templates) -> Match:
     return Match(code, turn, score, margin, contrast)
 
 
+def fitting_blur(gray: np.ndarray, match: Match, templates: Templates) -> np.ndarray:
+    """(n,) the entry of BLURS with which the codes that were read fit best: lenses differ."""
+    flat = without_light(gray, templates.grid)
+    rows = match.turn * len(templates.dictionary) + match.code
+    fits = [
+        np.einsum("np,np->n", flat, templates.drawn(index).flat[rows])
+        for index in range(len(BLURS))
+    ]
+    return np.argmax(fits, axis=0)
+
+
+def contradiction(
+    gray: np.ndarray, match: Match, blur: np.ndarray, templates: Templates
+) -> np.ndarray:
+    """(n,) how far the worst module of the code is from what it should be: 0 where all fit, 1
+    where one is black that should be white."""
+    seen, _ = _expected(match, blur, templates, slopes=False)
+    flat = without_light(seen, templates.grid)
+    measured = without_light(gray, templates.grid)
+    gain = (measured * flat).sum(axis=1) / (flat**2).sum(axis=1)
+    off = measured / np.where(np.abs(gain) > 1e-3, gain, np.inf)[:, None] - flat
+    cells, n = templates.cells, templates.dictionary.n
+    off = off.reshape(len(off), cells, FINE, cells, FINE).mean(axis=(2, 4))
+    return np.abs(off[:, 2 : 2 + n, 2 : 2 + n]).max(axis=(1, 2), initial=0)
+
+
+def _expected(
+    match: Match, blur: np.ndarray, templates: Templates, *, slopes: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, p) brightness of the codes that were read, and (n, p, 2) its slopes."""
+    rows = match.turn * len(templates.dictionary) + match.code
+    points = len(templates.grid)
+    seen = np.empty((len(rows), points), np.float32)
+    gradient = np.empty((len(rows) if slopes else 0, points, 2), np.float32)
+    for index in np.unique(blur):
+        at = blur == index
+        drawn = templates.drawn(int(index))
+        seen[at] = drawn.seen(rows[at])
+        if slopes:
+            gradient[at] = drawn.gradient(rows[at])
+    return seen, gradient
+
+
 def align(
     level: Level,
     matrices: np.ndarray,
     match: Match,
-    module: np.ndarray,
+    blur: np.ndarray,
     templates: Templates,
     *,
-    rounds: int = 3,
+    rounds: int = 2,
 ) -> np.ndarray:
     """Move each homography until the code that was read lies on the picture best.
 
@@ -243,27 +314,21 @@ def align(
     if not len(matrices):
         return matrices
     grid = templates.grid
-    rows = match.turn * len(templates.dictionary) + match.code
-    seen, gradient = np.empty((len(rows), len(grid))), np.empty((len(rows), len(grid), 2))
-    which = templates.nearest(module)
-    for index in np.unique(which):
-        at = which == index
-        drawn = templates.drawn(int(index))
-        seen[at], gradient[at] = drawn.seen(rows[at]), drawn.gradient(rows[at])
+    seen, gradient = _expected(match, blur, templates)
     flat = without_light(seen, grid)
     steepest = without_light(_steepest(gradient, grid), grid)  # (n, 8, p)
     # The part of a step that contrast would explain is no movement.
     power = (flat**2).sum(axis=1)
     shared = (steepest @ flat[..., None])[..., 0] / power[:, None]
     steepest -= shared[..., None] * flat[:, None]
-    normal = steepest @ steepest.transpose(0, 2, 1)
+    normal = (steepest @ steepest.transpose(0, 2, 1)).astype(np.float64)
     parts = np.arange(8)
     size = normal[:, parts, parts].mean(axis=1)
     normal[:, parts, parts] += size[:, None] * np.where(parts < 6, 1e-6, STIFFNESS)
-    solve = np.linalg.inv(normal) @ steepest
+    solve = np.linalg.inv(normal).astype(np.float32) @ steepest
     moved = matrices.copy()
     for _ in range(rounds):
-        gray = without_light(read_gray(level, moved, templates).astype(np.float64), grid)
+        gray = without_light(read_gray(level, moved, templates), grid)
         gain = (gray * flat).sum(axis=1) / power
         error = gray / np.where(np.abs(gain) > 1e-3, gain, np.inf)[:, None] - flat
         step = np.clip((solve @ error[..., None])[..., 0], -0.5, 0.5)
@@ -271,13 +336,14 @@ def align(
         moved = moved @ np.linalg.inv(_warp(step, grid))
         moved /= moved[:, 2:, 2:]
     places, before = project(moved, grid[[0, -1]]), project(matrices, grid[[0, -1]])
-    ran = np.linalg.norm(places - before, axis=-1).max(axis=1) / module
-    return np.where((ran < 1.5)[:, None, None], moved, matrices)
+    apart = np.linalg.norm(places - before, axis=-1).max(axis=1)
+    size = np.linalg.norm(before[:, 1] - before[:, 0], axis=-1)
+    return np.where((apart < 0.1 * size)[:, None, None], moved, matrices)
 
 
 def _steepest(gradient: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """(n, 8, p) change of each grid point for each parameter of `_warp`."""
-    x, y = grid[:, 0], grid[:, 1]
+    x, y = grid.astype(np.float32).T
     gx, gy = gradient[..., 0], gradient[..., 1]
     scale = _scale(grid)
     inwards = (gx * x + gy * y) * scale**2

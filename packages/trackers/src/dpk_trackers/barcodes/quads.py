@@ -12,7 +12,7 @@ All outlines of a level are judged at once, in arrays; only OpenCV looks at them
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 
 import attrs
 import cv2
@@ -24,10 +24,10 @@ SMOOTHING = 0.6
 """Standard deviation of the smoothing before, in pixels of the level."""
 CONTRAST = 2
 """Gray levels by which a marked pixel differs from the mean of its neighbourhood."""
-ACTIVITY = (4.0, 8.0)
+ACTIVITY = (5.0, 8.0)
 """Gray levels by which pixels differ from their neighbourhood on average where a tag may be: at
 least, and at most when the whole frame is restless."""
-REST = 1.6
+REST = 1.8
 """How many times the activity of half of the frame a tag's is, between those bounds."""
 LARGEST = 36.0
 """Side of the largest square looked for in one level, in its pixels; larger ones wait for the
@@ -84,26 +84,38 @@ def to_frame(points: np.ndarray, level: int) -> np.ndarray:
     return (points + 0.5) * 2.0**level - 0.5
 
 
-def find_quads(
-    level: Level, smallest: float, *, pool: ThreadPoolExecutor | None = None
-) -> Quads:
-    """Quadrilaterals of one level.
+def find_quads(levels: list[Level], smallest: float, pool: Executor | None = None) -> list[Quads]:
+    """The quadrilaterals of each level.
 
     Parameters
     ----------
     smallest
-        Side of the smallest in pixels of the level.
+        Side of the smallest in pixels of its level.
     pool
-        Takes half of the work; the result is the same without.
+        Shares the work; the result is the same without.
     """
+    if pool is None:
+        return [_join([_outlined(*task) for task in _masks(level, smallest)]) for level in levels]
+    started = [
+        [pool.submit(_outlined, *task) for task in _masks(level, smallest)] for level in levels
+    ]
+    return [_join([future.result() for future in futures]) for futures in started]
+
+
+def _masks(level: Level, smallest: float) -> list[tuple[np.ndarray, float]]:
+    """What is darker than its neighbourhood, and what is brighter."""
     mean = cv2.blur(level.smooth, (WINDOW, WINDOW))
     active = _active(level.smooth, mean)
     dark = active & cv2.compare(level.smooth, cv2.subtract(mean, CONTRAST), cv2.CMP_LT)
-    bright = active & cv2.compare(level.smooth, cv2.add(mean, CONTRAST), cv2.CMP_GT)
-    other = pool.submit(_outlined, bright, smallest) if pool else None
-    corners, holes = _outlined(dark, smallest)
-    corners_2, holes_2 = other.result() if other else _outlined(bright, smallest)
-    return Quads(np.concatenate([corners, corners_2]), np.concatenate([holes, ~holes_2]))
+    active &= cv2.compare(level.smooth, cv2.add(mean, CONTRAST), cv2.CMP_GT)
+    return [(dark, smallest), (active, smallest)]
+
+
+def _join(found: list[tuple[np.ndarray, np.ndarray]]) -> Quads:
+    (dark, holes_in_dark), (bright, holes_in_bright) = found
+    return Quads(
+        np.concatenate([dark, bright]), np.concatenate([holes_in_dark, ~holes_in_bright])
+    )
 
 
 def _active(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -123,88 +135,121 @@ def _outlined(mask: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray
     wanted = np.flatnonzero((lengths >= 2.4 * smallest) & (lengths <= 8 * LARGEST))
     if not len(wanted):
         return np.zeros((0, 4, 2)), np.zeros(0, bool)
-    points = np.concatenate([contours[i] for i in wanted])[:, 0].astype(np.float32)
-    return _fit(points, lengths[wanted], smallest)
-
-
-def _fit(
-    points: np.ndarray, lengths: np.ndarray, smallest: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The outlines that are quadrilaterals; ``points`` of all outlines, one after another."""
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    low = np.minimum.reduceat(points, starts)
-    extent = np.maximum.reduceat(points, starts) - low
-    fits = (extent.min(axis=1) >= 0.5 * smallest) & (extent.max(axis=1) <= 1.45 * LARGEST)
-    points, lengths, starts = _keep(points, lengths, fits)
-    if not len(lengths):
+    points = np.concatenate([contours[i] for i in wanted.tolist()])[:, 0]
+    outlines = _Outlines.of(points[:, 0], points[:, 1], lengths[wanted])
+    extent = [outlines.most(v) + outlines.most(-v) for v in (outlines.x, outlines.y)]
+    fits = np.minimum(*extent) >= 0.5 * smallest
+    fits &= np.maximum(*extent) <= 1.45 * LARGEST
+    outlines = outlines.keep(fits)
+    if not len(outlines.starts):
         return np.zeros((0, 4, 2)), np.zeros(0, bool)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    points = points - low[fits][owner]  # small numbers, so that float32 is exact enough
-    following = np.roll(points, -1, axis=0)
-    ends = starts + lengths - 1
-    following[ends] = points[starts]
-    area = np.add.reduceat(_cross(points, following), starts) / 2
-    corners = _extremes(points, starts, owner)
-    quad_area = _cross(corners, np.roll(corners, -1, axis=1)).sum(axis=1) / 2
-    sides = np.hypot(*np.moveaxis(np.roll(corners, -1, axis=1) - corners, -1, 0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        filled = np.abs(area) / quad_area
-        ragged = np.add.reduceat(_to_sides(points, corners, owner), starts) / lengths
-        fits_2 = (
-            (filled > 0.75)
-            & (filled < 1.3)
-            & (sides.min(axis=1) > 0.5 * smallest)
-            & (sides.min(axis=1) > 0.3 * sides.max(axis=1))
-            & (ragged < 0.35 + 0.02 * np.sqrt(quad_area))
+    return _fit(outlines, smallest)
+
+
+@attrs.frozen(eq=False)
+class _Outlines:
+    """Points of all outlines, one outline after another, as float32 that whole numbers fit in."""
+
+    x: np.ndarray
+    y: np.ndarray
+    lengths: np.ndarray
+    starts: np.ndarray
+    owner: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray, lengths: np.ndarray) -> _Outlines:
+        starts = (np.cumsum(lengths) - lengths).astype(np.intp)
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        return cls(
+            np.ascontiguousarray(x, np.float32),
+            np.ascontiguousarray(y, np.float32),
+            lengths,
+            starts,
+            owner,
         )
+
+    def keep(self, fits: np.ndarray) -> _Outlines:
+        points = fits[self.owner]
+        return _Outlines.of(self.x[points], self.y[points], self.lengths[fits])
+
+    def most(self, values: np.ndarray) -> np.ndarray:
+        """The largest value of each outline."""
+        return np.maximum.reduceat(values, self.starts)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values, self.starts)
+
+    def point_of_most(self, values: np.ndarray) -> np.ndarray:
+        """(n, 2) the first point of each outline at which the value is largest."""
+        at_top = values == self.most(values)[self.owner]
+        position = np.where(at_top, np.arange(len(values)), len(values))
+        first = np.minimum.reduceat(position, self.starts)
+        return np.stack([self.x[first], self.y[first]], axis=-1)
+
+
+def _fit(outlines: _Outlines, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Those outlines that are quadrilaterals."""
+    x, y, owner = outlines.x, outlines.y, outlines.owner
+    # From each outline's first point: small numbers, of which float32 is exact enough.
+    shift_x, shift_y = x[outlines.starts], y[outlines.starts]
+    outlines = attrs.evolve(outlines, x=x - shift_x[owner], y=y - shift_y[owner])
+    corners = _extremes(outlines)
+    quad_area = _cross(corners, np.roll(corners, -1, axis=1)).sum(axis=1) / 2
+    area = _area(outlines)
+    sides = np.hypot(*np.moveaxis(np.roll(corners, -1, axis=1) - corners, -1, 0))
+    filled = np.abs(area) / np.maximum(quad_area, 1e-3)
+    fits = (
+        (filled > 0.75)
+        & (filled < 1.3)
+        & (sides.min(axis=1) > 0.5 * smallest)
+        & (sides.min(axis=1) > 0.3 * sides.max(axis=1))
+    )
+    outlines, corners = outlines.keep(fits), corners[fits]
+    if not len(corners):
+        return np.zeros((0, 4, 2)), np.zeros(0, bool)
+    shift = np.column_stack([shift_x, shift_y])[fits]
+    ragged = outlines.total(_to_sides(outlines, corners)) / outlines.lengths
+    straight = ragged < 0.35 + 0.02 * np.sqrt(quad_area[fits])
     # OpenCV follows holes the other way round, along the marked pixels that surround them; outer
     # outlines run along the outermost marked pixels: the edge is half a pixel from either.
-    holes = area > 0
-    corners = corners + low[fits][:, None]
-    corners, holes = corners[fits_2].astype(np.float64), holes[fits_2]
+    holes = (area[fits] > 0)[straight]
+    corners = (corners + shift[:, None]).astype(np.float64)[straight]
     return _grow(corners, np.where(holes, -0.5, 0.5)), holes
 
 
-def _keep(
-    points: np.ndarray, lengths: np.ndarray, fits: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    points = points[np.repeat(fits, lengths)]
-    lengths = lengths[fits]
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(int)
-    return points, lengths, starts
+def _area(outlines: _Outlines) -> np.ndarray:
+    """(n,) signed area within each outline."""
+    following = np.arange(1, len(outlines.x) + 1)
+    following[outlines.starts + outlines.lengths - 1] = outlines.starts
+    x, y = outlines.x, outlines.y
+    return outlines.total(x * y[following] - y * x[following]) / 2
 
 
-def _extremes(points: np.ndarray, starts: np.ndarray, owner: np.ndarray) -> np.ndarray:
+def _extremes(outlines: _Outlines) -> np.ndarray:
     """(n, 4, 2): the point farthest from the middle, that farthest from it, and the farthest on
     both sides of the line between them; clockwise on the screen."""
-    counts = np.bincount(owner)[:, None]
-    middle = np.add.reduceat(points, starts) / counts
-    first = points[_argmax(_squared(points - middle[owner]), starts, owner)]
-    third = points[_argmax(_squared(points - first[owner]), starts, owner)]
-    beside = _cross((third - first)[owner], points - first[owner])
-    second = points[_argmax(-beside, starts, owner)]
-    fourth = points[_argmax(beside, starts, owner)]
+    x, y, owner = outlines.x, outlines.y, outlines.owner
+    middle_x = (outlines.total(x) / outlines.lengths).astype(np.float32)
+    middle_y = (outlines.total(y) / outlines.lengths).astype(np.float32)
+    first = outlines.point_of_most((x - middle_x[owner]) ** 2 + (y - middle_y[owner]) ** 2)
+    from_x, from_y = x - first[owner, 0], y - first[owner, 1]
+    third = outlines.point_of_most(from_x**2 + from_y**2)
+    along = third - first
+    beside = along[owner, 0] * from_y - along[owner, 1] * from_x
+    second, fourth = outlines.point_of_most(-beside), outlines.point_of_most(beside)
     return np.stack([first, second, third, fourth], axis=1)
 
 
-def _argmax(values: np.ndarray, starts: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """Index of the first largest value of each group."""
-    top = np.flatnonzero(values == np.maximum.reduceat(values, starts)[owner])
-    _, first = np.unique(owner[top], return_index=True)
-    return top[first]
-
-
-def _to_sides(points: np.ndarray, corners: np.ndarray, owner: np.ndarray) -> np.ndarray:
+def _to_sides(outlines: _Outlines, corners: np.ndarray) -> np.ndarray:
     """Distance of each point from the nearest side's line."""
     along = np.roll(corners, -1, axis=1) - corners
     length = np.maximum(np.hypot(along[..., 0], along[..., 1]), 1e-6)
-    normal = np.stack([-along[..., 1], along[..., 0]], axis=-1) / length[..., None]
-    offset = (normal * corners).sum(axis=-1)
-    nearest = np.full(len(points), np.inf, np.float32)
+    normal_x, normal_y = -along[..., 1] / length, along[..., 0] / length
+    offset = normal_x * corners[..., 0] + normal_y * corners[..., 1]
+    nearest = np.full(len(outlines.x), np.inf, np.float32)
     for side in range(4):
-        n = normal[:, side].astype(np.float32)[owner]
-        away = np.abs(points[:, 0] * n[:, 0] + points[:, 1] * n[:, 1] - offset[:, side][owner])
-        np.minimum(nearest, away, out=nearest)
+        nx, ny, off = (v[:, side][outlines.owner] for v in (normal_x, normal_y, offset))
+        np.minimum(nearest, np.abs(outlines.x * nx + outlines.y * ny - off), out=nearest)
     return nearest
 
 
@@ -233,7 +278,3 @@ def intersect(normals: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-
-
-def _squared(a: np.ndarray) -> np.ndarray:
-    return a[..., 0] ** 2 + a[..., 1] ** 2

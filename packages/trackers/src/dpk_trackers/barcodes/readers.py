@@ -24,7 +24,7 @@ class Reading(NamedTuple):
     id; corners (4, 2) of the black square, clockwise from the tag's top-left; centre (2,), where
     the middle of the tag is seen; angle in radians from the x axis to the tag's own, left to
     right, towards the y axis (clockwise on the screen); score and margin in [0, 1]: how well the
-    code fits, and how much worse the next best does.
+    code fits, and how much better than the next best.
     """
 
     id: int

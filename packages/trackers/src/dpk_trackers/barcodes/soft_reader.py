@@ -10,19 +10,26 @@ import numpy as np
 from dpk_core.errors import ValidationError
 from dpk_trackers.barcodes.corners import refine_corners
 from dpk_trackers.barcodes.decode import (
+    BLURS,
     Match,
     Templates,
     align,
+    contradiction,
     decode,
+    fitting_blur,
     homographies,
     project,
+    quick_ring_score,
     read_gray,
     ring_score,
 )
 from dpk_trackers.barcodes.dictionary import TagDictionary
-from dpk_trackers.barcodes.quads import Level, find_quads, pyramid, to_frame
+from dpk_trackers.barcodes.quads import Level, Quads, find_quads, pyramid, to_frame
 from dpk_trackers.barcodes.readers import Readings, TagReader
 
+DISTINCT = 2.0
+"""How many times as much as a different place a different size matters when telling outlines
+apart: half a tag's side is as far out as its rings, which must come to lie on each other."""
 CORNERS = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
 
 
@@ -30,10 +37,10 @@ CORNERS = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
 class _Found:
     """What one level gave: homographies from modules to its pixels, and what they show."""
 
-    level: np.ndarray
+    level: Level
     matrices: np.ndarray
     match: Match
-    rings: np.ndarray
+    blur: np.ndarray
 
 
 class SoftReader(TagReader):
@@ -51,6 +58,9 @@ class SoftReader(TagReader):
         Least part of what the next best code leaves unexplained that the best one explains.
     rings
         Least correlation of the rings alone.
+    contradiction
+        How far at most the worst module of the code may be from what it should be, as a part of
+        the contrast.
     contrast
         Least gray levels between black and white, as they are seen.
     threads
@@ -74,6 +84,7 @@ class SoftReader(TagReader):
         score: float = 0.8,
         margin: float = 0.35,
         rings: float = 0.5,
+        contradiction: float = 0.3,
         contrast: float = 10.0,
         threads: int = 2,
     ) -> None:
@@ -86,103 +97,113 @@ class SoftReader(TagReader):
             raise ValidationError(f"threads: expected at least 1, found {threads}")
         self.smallest, self.largest = float(smallest), float(largest)
         self.score, self.margin, self.rings = score, margin, rings
-        self.contrast = contrast
+        self.contradiction, self.contrast = contradiction, contrast
         self.templates = Templates(dictionary)
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def _read(self, gray: np.ndarray) -> Readings:
         levels = pyramid(gray, self.smallest, self.largest)
-        found = [f for level in levels if (f := self._read_level(level)) is not None]
+        quads = find_quads(levels, 0.6 * self.smallest, self._pool)
+        parts = [self._read_level(*pair) for pair in zip(levels, quads, strict=True)]
+        found = [part for part in parts if part is not None]
         if not found:
             return Readings.none()
         return self._readings(gray, found)
 
-    def _read_level(self, level: Level) -> tuple[Level, np.ndarray, Match, np.ndarray] | None:
+    def _read_level(self, level: Level, quads: Quads) -> _Found | None:
         templates = self.templates
-        smallest = self.smallest / 2**level.number if level.number == 0 else self.smallest
-        quads = find_quads(level, smallest * 0.6, pool=self._pool)
         double = self.dictionary.rings == "double"
         corners, white = quads.corners, quads.white
-        if not double:  # there is no white square to be seen
-            corners, white = corners[~white], white[~white]
         half = np.where(white, templates.half - 1, templates.half)
-        keep = np.isfinite(corners).all(axis=(1, 2))
-        corners, white, half = corners[keep], white[keep], half[keep]
-        if not len(corners):
-            return None
         module = _module(corners, half)
-        fits = module * templates.half * 2 >= 0.6 * self.smallest
-        corners, white, half, module = corners[fits], white[fits], half[fits], module[fits]
+        keep = np.isfinite(corners).all(axis=(1, 2))
+        keep &= module * 2 * templates.half >= 0.6 * self.smallest
+        if not double:  # there is no white square to be seen
+            keep &= ~white
+        rows = np.flatnonzero(keep)
+        matrices = homographies(corners[rows], half[rows])
+        quick = quick_ring_score(level, matrices, templates)
+        good = np.flatnonzero(quick > 0.4 * self.rings)
+        rows, quick = rows[good], quick[good]
+        # A tag has up to four outlines, both squares in both masks: of those that say the same
+        # about its place and size, one will do.
+        size = module[rows] * templates.half * DISTINCT
+        places = np.column_stack([corners[rows].mean(axis=1), size])
+        rows = rows[_best_of_each(places, 0.8 * module[rows], quick)]
+        if not len(rows):
+            return None
+        half, module = half[rows], module[rows]
         reach = np.clip(0.8 * module, 1.0, 3.0)
-        corners = refine_corners(level.image, corners, white, reach=reach)
+        corners = refine_corners(level.image, corners[rows], white[rows], reach=reach)
         matrices = homographies(corners, half)
         gray = read_gray(level, matrices, templates)
         rings = ring_score(gray, templates)
         good = np.flatnonzero(rings > 0.6 * self.rings)
         if not len(good):
             return None
-        match = decode(gray[good], module[good], templates)
+        match = decode(gray[good], templates.usual_blur(module[good]), templates)
         promising = np.flatnonzero(match.score > self.score - 0.2)
         good, match = good[promising], _rows(match, promising)
         matrices, module = matrices[good], module[good]
-        best = _best_of_each(matrices[:, :2, 2] / matrices[:, 2:, 2], module, match.score)
-        matrices, module, match = matrices[best], module[best], _rows(match, best)
-        matrices = align(level, matrices, match, module, templates)
+        best = _best_of_each(matrices[:, :2, 2] / matrices[:, 2:, 2], 2.5 * module, match.score)
+        matrices, match, gray = matrices[best], _rows(match, best), gray[good][best]
+        blur = fitting_blur(gray, match, templates)
+        matrices = align(level, matrices, match, blur, templates)
         gray = read_gray(level, matrices, templates)
-        match, rings = decode(gray, module, templates), ring_score(gray, templates)
+        match, rings = decode(gray, blur, templates), ring_score(gray, templates)
         good = np.flatnonzero(
             (match.score >= self.score)
             & (match.margin >= self.margin)
             & (rings >= self.rings)
             & (match.contrast >= self.contrast)
+            & (contradiction(gray, match, blur, templates) <= self.contradiction)
         )
         if not len(good):
             return None
-        return level, matrices[good], _rows(match, good), rings[good]
+        return _Found(level, matrices[good], _rows(match, good), blur[good])
 
-    def _readings(
-        self, gray: np.ndarray, found: list[tuple[Level, np.ndarray, Match, np.ndarray]]
-    ) -> Readings:
-        corners, codes, scores, margins = [], [], [], []
-        for level, matrices, match, _ in found:
-            places = self._outline(gray, level, matrices)
+    def _readings(self, gray: np.ndarray, found: list[_Found]) -> Readings:
+        corners = []
+        for part in found:
+            places = self._outline(gray, part)
             # Turned clockwise by a quarter, a tag's top-left is the next corner on the screen.
-            order = (np.arange(4) + match.turn[:, None]) % 4
-            places = places[np.arange(len(places))[:, None], order]
-            corners.append(places)
-            codes.append(match.code)
-            scores.append(match.score)
-            margins.append(match.margin)
+            order = (np.arange(4) + part.match.turn[:, None]) % 4
+            corners.append(places[np.arange(len(places))[:, None], order])
         readings = Readings(
-            self.dictionary.ids[np.concatenate(codes)],
+            self.dictionary.ids[np.concatenate([part.match.code for part in found])],
             np.concatenate(corners),
-            np.clip(np.concatenate(scores), 0, 1),
-            np.clip(np.concatenate(margins), 0, 1),
+            np.clip(np.concatenate([part.match.score for part in found]), 0, 1),
+            np.clip(np.concatenate([part.match.margin for part in found]), 0, 1),
         )
-        readings = readings[(readings.side >= 0.7 * self.smallest) & (readings.side <= 1.2 * self.largest)]
-        best = _best_of_each(readings.centre, readings.side / 9, readings.score)
+        side = readings.side
+        readings = readings[(side >= 0.7 * self.smallest) & (side <= 1.2 * self.largest)]
+        best = _best_of_each(readings.centre, 0.3 * readings.side, readings.score)
         return readings[np.sort(best)]
 
 
-    def _outline(self, gray: np.ndarray, level: Level, matrices: np.ndarray) -> np.ndarray:
+    def _outline(self, gray: np.ndarray, part: _Found) -> np.ndarray:
         """(n, 4, 2) corners of the black squares in pixels of the frame.
 
         Of tags that were read in a smaller picture, edges are fitted in the frame itself: of two
         rings that between them, which has ink and paper on its sides whatever surrounds the tag.
+        Where the lens blurred so much that rings run into each other, the code's place stays.
         """
-        half = self.templates.half
-        if level.number == 0:
-            return project(matrices, CORNERS * half)
+        half, number = self.templates.half, part.level.number
+        aligned = to_frame(project(part.matrices, CORNERS * half), number)
+        if number == 0:
+            return aligned
         double = self.dictionary.rings == "double"
-        edge = half - 1 if double else half
-        coarse = to_frame(project(matrices, CORNERS * edge), level.number)
-        reach = np.clip(0.4 * _module(coarse, np.full(len(coarse), edge)), 1.5, 12.0)
-        rising = np.full(len(coarse), double)
-        for part in (1.0, 0.5):  # the second time nearer, undisturbed by what lies beyond
-            coarse = refine_corners(
-                gray, coarse, rising, reach=np.maximum(reach * part, 1.5), along=24, across=17
+        edge = np.full(len(aligned), half - 1 if double else half)
+        corners = to_frame(project(part.matrices, CORNERS * edge[0]), number)
+        reach = np.clip(0.4 * _module(corners, edge), 1.5, 12.0)
+        rising = np.full(len(corners), double)
+        for share in (1.0, 0.5):  # the second time nearer, undisturbed by what lies beyond
+            corners = refine_corners(
+                gray, corners, rising, reach=np.maximum(reach * share, 1.5), along=24, across=17
             )
-        return project(homographies(coarse, np.full(len(coarse), edge)), CORNERS * half)
+        fitted = project(homographies(corners, edge), CORNERS * half)
+        sharp = np.array(BLURS)[part.blur] < 0.3
+        return np.where(sharp[:, None, None], fitted, aligned)
 
 
 def _module(corners: np.ndarray, half: np.ndarray) -> np.ndarray:
@@ -201,16 +222,16 @@ def _rows(match: Match, rows: np.ndarray) -> Match:
     )
 
 
-def _best_of_each(centres: np.ndarray, module: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Rows that no better one lies within a few modules of."""
+def _best_of_each(places: np.ndarray, radius: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Rows of (n, d) places that no better one lies within its own or their radius of."""
     if len(score) < 2:
         return np.arange(len(score))
-    apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
-    near = apart < 2.5 * np.maximum(module[:, None], module[None])
     order = np.argsort(-score, kind="stable")
-    rank = np.empty(len(score), int)
-    rank[order] = np.arange(len(score))
-    taken = np.zeros(len(score), bool)
-    for row in order:  # of some hundred, most have no rival
-        taken[row] = not (near[row] & taken & (rank < rank[row])).any()
-    return np.flatnonzero(taken)
+    reach = radius[order].astype(np.float32)
+    apart = sum((v[:, None] - v) ** 2 for v in places[order].T.astype(np.float32))
+    near = apart < np.maximum(reach[:, None], reach) ** 2
+    better = np.tril(near, -1)
+    taken = np.ones(len(order), bool)
+    for row in np.flatnonzero(better.any(axis=1)).tolist():
+        taken[row] = not (better[row] & taken).any()
+    return np.sort(order[taken])

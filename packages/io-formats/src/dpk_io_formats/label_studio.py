@@ -4,8 +4,8 @@ Source of the format: labelstud.io, "Label Studio JSON format of annotated tasks
 "KeyPointLabels". An export is a list of tasks: an image (``data``), and for each annotator the
 regions that he made (``annotations``, formerly ``completions``, each with ``result``). A
 keypoint's region has ``value.x`` and ``value.y`` in percent of the image's width and height, and
-its name in ``value.keypointlabels``. JSON-MIN has the regions of one annotator directly under the name of the
-control.
+its name in ``value.keypointlabels``. JSON-MIN has the regions of one annotator directly under the
+name of the control.
 
 Coordinates: percentages of the image's extent, so 0 is the left edge of the leftmost pixel and 100
 the right edge of the last: a pixel's centre, x here, is at 100 * (x + 0.5) / width there. The size

@@ -23,6 +23,7 @@ from dpk_core import (
     write_poses,
 )
 from dpk_core.errors import (
+    DpkError,
     FileFormatError,
     FileMissingError,
     OutputError,
@@ -405,3 +406,41 @@ def test_describe(stored, test_data):
     assert facts["kind"] == "annotations"
     assert facts["videos"] == ["dots.mp4"]
     assert describe(test_data / "fly" / "example_annotation_set.h5")["one-sided swaps"]
+
+
+@pytest.mark.parametrize("kind", ["external link", "soft link", "virtual data", "external data"])
+def test_nothing_outside_of_the_file_is_read(tmp_path, kind):
+    path, secret = tmp_path / "set.h5", tmp_path / "secret.h5"
+    write_annotations(path, dot_annotations(4))
+    write_annotations(secret, dot_annotations(4, seed=1))
+    with h5py.File(path, "r+") as file:
+        shape = file["annotations"].shape
+        del file["annotations"]
+        if kind == "external link":
+            file["annotations"] = h5py.ExternalLink("secret.h5", "annotations")
+        elif kind == "soft link":
+            file["annotations"] = h5py.SoftLink("/images")
+        elif kind == "virtual data":
+            layout = h5py.VirtualLayout(shape, np.float64)
+            layout[:] = h5py.VirtualSource(str(secret), "annotations", shape)
+            file.create_virtual_dataset("annotations", layout)
+        else:
+            raw = [(str(secret), 0, h5py.h5f.UNLIMITED)]
+            file.create_dataset("annotations", shape, np.float64, external=raw)
+    with pytest.raises(
+        FileFormatError, match=r"set\.h5: .*'annotations'.*(not followed|not opened)"
+    ):
+        read_annotations(path)
+
+
+def test_a_damaged_root_is_said_of_the_file(tmp_path):
+    path = tmp_path / "set.h5"
+    write_annotations(path, dot_annotations(4))
+    content = bytearray(path.read_bytes())
+    for place in range(400):
+        broken = tmp_path / "broken.h5"
+        broken.write_bytes(content[:place] + bytes([255]) + content[place + 1 :])
+        try:
+            read_annotations(broken)
+        except DpkError as error:
+            assert "broken.h5" in str(error)

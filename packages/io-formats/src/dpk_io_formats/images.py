@@ -260,7 +260,7 @@ def find_missing(
     if missing not in ("error", "skip"):
         raise ValidationError(f"missing: expected 'error' or 'skip', found {missing!r}")
     paths = list(paths)
-    there = {path: path.is_file() for path in dict.fromkeys(paths)}
+    there = {path: _is_file(path) for path in dict.fromkeys(paths)}
     absent = tuple(path for path, found in there.items() if not found)
     kept = np.flatnonzero([there[path] for path in paths])
     if absent and (missing == "error" or not len(kept)):
@@ -271,3 +271,10 @@ def find_missing(
             + ("" if not len(kept) else ", or read the rest with the option missing=skip")
         )
     return MissingFiles(absent, kept)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than a name may be, or with a null character
+        return False

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from dpk_core.cli.console import note, say
-from dpk_core.cli.options import assignments
-from dpk_core.services.individuals import MARGIN
+from dpk_core.cli.options import assignments, given
 
 
 class Kind(str, Enum):
@@ -45,8 +44,9 @@ def command(
         int | None, typer.Option(help="Side of the crops in pixels; default: the largest animal.")
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="Around the crops, as a share of the largest animal.")
-    ] = MARGIN,
+        float | None,
+        typer.Option(help="Around the crops, as a share of the largest animal; default: 0.25."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Write nothing if anything would be lost.")
     ] = False,
@@ -84,12 +84,12 @@ def command(
             kind=None if kind is None else kind.value,
             individuals=individuals,
             crop_size=crop_size,
-            margin=margin,
             strict=strict,
             overwrite=force,
             source_options=assignments(source_option or []),
             target_options=assignments(target_option or []),
             progress=progress,
+            **given(margin=margin),
         )
     say(f"{done.output}: {done.content}, {done.source_format} -> {done.target_format}")
     if not done.losses:

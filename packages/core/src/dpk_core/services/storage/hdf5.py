@@ -40,7 +40,8 @@ def open_for_reading(path: Path) -> Iterator[h5py.File]:
         what = "empty" if path.stat().st_size == 0 else f"not HDF5, or cut short ({error})"
         raise FileFormatError(f"{path} is {what}; expected an HDF5 file (.h5)") from None
     with file:
-        check_version(file, path)
+        with damage_as_format_error(path):
+            check_version(file, path)
         yield file
 
 
@@ -108,8 +109,22 @@ def stamp(file: h5py.File, kind: str) -> None:
 
 
 def require_dataset(file: h5py.File, key: str, path: Path, kind: str) -> h5py.Dataset:
-    """The dataset, or FileFormatError with the keys that are there."""
+    """The dataset, or FileFormatError with the keys that are there.
+
+    Links are not followed: a file that somebody sent must not open others here.
+    """
+    links, name = file.id.links, key.encode()
+    if links.exists(name) and links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        raise FileFormatError(
+            f"{path}: {key!r} is a link to elsewhere, which is not followed; copy what it leads to "
+            "into the file (with h5repack, say)"
+        )
     item = file.get(key)
+    if isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
+        raise FileFormatError(
+            f"{path}: the data of {key!r} lie in other files, which are not opened; copy them into "
+            "this one"
+        )
     if isinstance(item, h5py.Group):
         raise FileFormatError(f"{path}: {key!r} is a group; expected a dataset, of {kind}")
     if not isinstance(item, h5py.Dataset):

@@ -437,10 +437,13 @@ def test_a_damaged_root_is_said_of_the_file(tmp_path):
     path = tmp_path / "set.h5"
     write_annotations(path, dot_annotations(4))
     content = bytearray(path.read_bytes())
+    told = []
     for place in range(400):
         broken = tmp_path / "broken.h5"
         broken.write_bytes(content[:place] + bytes([255]) + content[place + 1 :])
         try:
             read_annotations(broken)
         except DpkError as error:
-            assert "broken.h5" in str(error)
+            told.append(str(error))
+    assert len(told) > 20
+    assert all("broken.h5" in text for text in told)

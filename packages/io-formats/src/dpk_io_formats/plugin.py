@@ -41,7 +41,7 @@ def dpk_formats() -> list[FormatSpec]:
         ),
         FormatSpec(
             "parquet",
-            "the same table as Parquet, with skeleton and provenance",
+            "tidy Parquet: the table of csv, with skeleton and provenance",
             "dpk_io_formats.parquet:ParquetFormat",
             reads=("poses", "tracks"),
             writes=("poses", "tracks"),

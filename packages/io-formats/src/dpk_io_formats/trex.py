@@ -42,7 +42,7 @@ from dpk_core.skeleton import Skeleton
 from dpk_core.streams import PIECE, PoseStream
 from dpk_core.tracks import Tracks
 from dpk_io_formats import tidy
-from dpk_io_formats.npz import Npz
+from dpk_io_formats.npz_archive import Npz
 
 _SOURCES = ("wcentroid", "centroid", "pcentroid", "")
 _NAME = re.compile(r"(?P<video>.*?)_?(?P<name>[A-Za-z]+(?P<number>\d+))$")

@@ -61,7 +61,7 @@ class _Extent:
 def write_poses(
     path: Path, stream: PoseStream, rate: float | None, report: LossReport | None
 ) -> None:
-    """A dataset of poses, for which the stream is read twice: first for its frames and individuals."""
+    """A dataset of poses; the stream is read twice, first for its frames and individuals."""
     extent = _Extent()
     for piece in stream:
         there = np.isfinite(piece.keypoints).all(axis=2).any(axis=1)

@@ -63,6 +63,14 @@ def dpk_formats() -> list[FormatSpec]:
             writes=("annotations", "poses"),
         ),
         FormatSpec(
+            "sleap",
+            "SLEAP's labels and predictions (.slp), with embedded images (.pkg.slp)",
+            "dpk_io_formats.sleap:SleapFormat",
+            reads=("annotations", "poses", "tracks"),
+            writes=("annotations", "poses"),
+            suffixes=(".slp", ".pkg.slp"),
+        ),
+        FormatSpec(
             "deepposekit",
             "DeepPoseKit's labelled images in an HDF5 file",
             "dpk_io_formats.deepposekit:DeepPoseKitFormat",

@@ -50,9 +50,7 @@ def refine_corners(
     steps = np.linspace(-1, 1, across)
     feet = corners[:, :, None] + part[:, None] * side[:, :, None]
     offsets = steps * reach[:, None]
-    places = feet[:, :, :, None] + (
-        outwards[:, :, None, None] * offsets[:, None, None, :, None]
-    )
+    places = feet[:, :, :, None] + (outwards[:, :, None, None] * offsets[:, None, None, :, None])
     gray = sample(image, places)
     # Outwards it gets darker where the inside is the brighter side.
     slope = np.diff(gray, axis=-1) * np.where(rising, -1.0, 1.0)[:, None, None, None]
@@ -96,9 +94,9 @@ def sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:
     for start in range(0, rows, 32_000):
         maps = padded[start * 1024 : (start + 32_000) * 1024].reshape(-1, 1024, 2)
         parts.append(
-            cv2.remap(
-                image, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            ).reshape(-1)
+            cv2.remap(image, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(
+                -1
+            )
         )
     values = np.concatenate(parts)
     return values[: len(flat)].astype(np.float32, copy=False).reshape(places.shape[:-1])

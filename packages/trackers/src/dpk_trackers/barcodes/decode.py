@@ -13,16 +13,9 @@ import attrs
 import numpy as np
 
 from dpk_trackers.barcodes.corners import sample
-from dpk_trackers.barcodes.dictionary import TagDictionary, rotations
 from dpk_trackers.barcodes.quads import Level
+from dpk_trackers.barcodes.templates import BLURS, FINE, Templates, without_light
 
-FINE = 2
-"""Grid points to a module."""
-BLUR = 0.85
-"""Standard deviation in pixels of what lies between a printed edge and the gray levels read: the
-area of a pixel, a usual lens, the interpolation."""
-BLURS = (0.08, 0.16, 0.24, 0.32, 0.4, 0.48, 0.58)
-"""Standard deviations in modules for which codes are drawn."""
 STIFFNESS = 0.02
 """How much perspective is held back in `align`, relative to what the picture says about a step."""
 
@@ -53,108 +46,6 @@ class Match:
     score: np.ndarray
     margin: np.ndarray
     contrast: np.ndarray
-
-
-class Templates:
-    """All codes of a dictionary in all rotations, as a camera would see them, and their slopes."""
-
-    def __init__(self, dictionary: TagDictionary) -> None:
-        self.dictionary = dictionary
-        n = dictionary.n
-        self.cells = n + 4
-        """Modules along a side of the grid: the code and two rings around it."""
-        self.half = dictionary.modules / 2
-        """Half the side of the black square, in modules."""
-        axis = (np.arange(self.cells * FINE) + 0.5) / FINE - self.cells / 2
-        self.grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-        """(p, 2) places of the grid in modules from the centre of the tag."""
-        depth = self.cells / 2 - np.abs(self.grid).max(axis=1)
-        self.in_rings = np.flatnonzero(depth < 2)
-        """Grid points in the two rings."""
-        brighter = (depth[self.in_rings] > 1) == (dictionary.rings == "double")
-        self.rings = _pattern(brighter)
-        self.grid_32 = self.grid.astype(np.float32)
-        axis = np.arange(self.cells) + 0.5 - self.cells / 2
-        modules = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-        depth = self.cells / 2 - np.abs(modules).max(axis=1)
-        self.quick_grid = modules[depth < 2].astype(np.float32)
-        self.quick_rings = _pattern((depth[depth < 2] > 1) == (dictionary.rings == "double"))
-        self._sets = {blur: _Drawn(self, blur) for blur in BLURS}
-
-    def usual_blur(self, module: np.ndarray) -> np.ndarray:
-        """Which entry of BLURS a usual lens gives, for modules of so many pixels."""
-        wanted = BLUR / np.maximum(module, 1e-6)
-        return np.argmin(np.abs(wanted[:, None] - np.array(BLURS)), axis=1)
-
-    def drawn(self, index: int) -> _Drawn:
-        return self._sets[BLURS[index]]
-
-
-class _Drawn:
-    """The templates for one blur, made when first needed."""
-
-    def __init__(self, templates: Templates, blur: float) -> None:
-        self._templates = templates
-        self._blur = blur
-        self._flat: np.ndarray | None = None
-
-    def _make(self) -> None:
-        templates = self._templates
-        dictionary = templates.dictionary
-        inner, outer = (1, 0) if dictionary.rings == "double" else (0, 1)
-        turned = rotations(dictionary.codes).reshape(-1, dictionary.n, dictionary.n)
-        ringed = np.pad(turned, ((0, 0), (1, 1), (1, 1)), constant_values=inner)
-        ringed = np.pad(ringed, ((0, 0), (1, 1), (1, 1)), constant_values=outer)
-        # Outside lies paper, or some of the ground: white, in most cases.
-        ringed = np.pad(ringed, ((0, 0), (1, 1), (1, 1)), constant_values=1)
-        blur = _blur_matrix(templates.cells, self._blur)
-        seen = np.einsum("pi,kij,qj->kpq", blur, ringed.astype(np.float64), blur)
-        down, across = np.gradient(seen, 1 / FINE, axis=(1, 2))
-        self._gradient = np.stack([across, down], axis=-1).reshape(len(seen), -1, 2)
-        self._gradient = self._gradient.astype(np.float32)
-        self._seen = seen.reshape(len(seen), -1)
-        self._flat = without_light(self._seen, templates.grid)
-        self._flat /= np.linalg.norm(self._flat, axis=1, keepdims=True)
-        self._flat = self._flat.astype(np.float32)
-        self._seen = self._seen.astype(np.float32)
-
-    @property
-    def flat(self) -> np.ndarray:
-        """(4 count, p) float32 of norm 1, mean and slopes taken out; row = turn * count + code."""
-        if self._flat is None:
-            self._make()
-        assert self._flat is not None
-        return self._flat
-
-    def seen(self, rows: np.ndarray) -> np.ndarray:
-        """(n, p) brightness from 0 to 1."""
-        _ = self.flat
-        return self._seen[rows]
-
-    def gradient(self, rows: np.ndarray) -> np.ndarray:
-        """(n, p, 2) change of brightness for each module to the right and down."""
-        _ = self.flat
-        return self._gradient[rows]
-
-
-def _blur_matrix(cells: int, blur: float) -> np.ndarray:
-    """(cells FINE, cells + 2): what each module of a row adds to each grid point of it."""
-    from math import erf, sqrt
-
-    edge = np.arange(cells + 3) - cells / 2 - 1
-    axis = (np.arange(cells * FINE) + 0.5) / FINE - cells / 2
-    reach = (edge[None] - axis[:, None]) / (blur * sqrt(2))
-    below = np.vectorize(erf)(reach)
-    below[:, 0], below[:, -1] = -1, 1  # what lies outside goes on
-    return np.diff(below, axis=1) / 2
-
-
-def without_light(values: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """(..., p) values less the plane of x and y that fits each row best."""
-    basis = np.column_stack([np.ones(len(grid)), grid])
-    basis = basis / np.linalg.norm(basis, axis=0)  # orthogonal, as the grid is even
-    basis = basis.astype(values.dtype)
-    return values - (values @ basis) @ basis.T
 
 
 def homographies(corners: np.ndarray, half: np.ndarray) -> np.ndarray:
@@ -219,23 +110,18 @@ def _likeness(values: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     return np.einsum("np,p->n", centred, pattern) / np.maximum(norm, 1e-6)
 
 
-def _pattern(brighter: np.ndarray) -> np.ndarray:
-    centred = brighter.astype(np.float32) - brighter.mean(dtype=np.float32)
-    return centred / np.linalg.norm(centred)
-
-
 def decode(gray: np.ndarray, blur: np.ndarray, templates: Templates) -> Match:
     """Compare (n, p) gray levels with every code and rotation, as blurred as entry (n,) of BLURS
     says."""
     count = len(templates.dictionary)
-    flat = without_light(gray, templates.grid)
+    flat = without_light(gray, templates.grid_32)
     spread = np.linalg.norm(flat, axis=1)
     flat = flat / np.maximum(spread, 1e-6)[:, None]
     code, turn = np.zeros(len(gray), int), np.zeros(len(gray), int)
     score, margin = np.zeros(len(gray)), np.zeros(len(gray))
     for index in np.unique(blur):
         rows = np.flatnonzero(blur == index)
-        likeness = flat[rows] @ templates.drawn(int(index)).flat.T
+        likeness = templates.drawn(int(index)).likeness(flat[rows])
         best = likeness.argmax(axis=1)
         code[rows], turn[rows] = best % count, best // count
         score[rows] = likeness[np.arange(len(rows)), best]
@@ -250,12 +136,9 @@ def decode(gray: np.ndarray, blur: np.ndarray, templates: Templates) -> Match:
 
 def fitting_blur(gray: np.ndarray, match: Match, templates: Templates) -> np.ndarray:
     """(n,) the entry of BLURS with which the codes that were read fit best: lenses differ."""
-    flat = without_light(gray, templates.grid)
+    flat = without_light(gray, templates.grid_32)
     rows = match.turn * len(templates.dictionary) + match.code
-    fits = [
-        np.einsum("np,np->n", flat, templates.drawn(index).flat[rows])
-        for index in range(len(BLURS))
-    ]
+    fits = [templates.drawn(index).likeness_of(flat, rows) for index in range(len(BLURS))]
     return np.argmax(fits, axis=0)
 
 
@@ -265,8 +148,8 @@ def contradiction(
     """(n,) how far the worst module of the code is from what it should be: 0 where all fit, 1
     where one is black that should be white."""
     seen, _ = _expected(match, blur, templates, slopes=False)
-    flat = without_light(seen, templates.grid)
-    measured = without_light(gray, templates.grid)
+    flat = without_light(seen, templates.grid_32)
+    measured = without_light(gray, templates.grid_32)
     gain = (measured * flat).sum(axis=1) / (flat**2).sum(axis=1)
     off = measured / np.where(np.abs(gain) > 1e-3, gain, np.inf)[:, None] - flat
     cells, n = templates.cells, templates.dictionary.n
@@ -277,11 +160,11 @@ def contradiction(
 def _expected(
     match: Match, blur: np.ndarray, templates: Templates, *, slopes: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n, p) brightness of the codes that were read, and (n, p, 2) its slopes."""
+    """(n, p) brightness of the codes that were read, and (n, 2, p) its slopes."""
     rows = match.turn * len(templates.dictionary) + match.code
-    points = len(templates.grid)
+    points = len(templates.grid_32)
     seen = np.empty((len(rows), points), np.float32)
-    gradient = np.empty((len(rows) if slopes else 0, points, 2), np.float32)
+    gradient = np.empty((len(rows) if slopes else 0, 2, points), np.float32)
     for index in np.unique(blur):
         at = blur == index
         drawn = templates.drawn(int(index))
@@ -313,7 +196,7 @@ def align(
     """
     if not len(matrices):
         return matrices
-    grid = templates.grid
+    grid = templates.grid_32
     seen, gradient = _expected(match, blur, templates)
     flat = without_light(seen, grid)
     steepest = without_light(_steepest(gradient, grid), grid)  # (n, 8, p)
@@ -344,7 +227,7 @@ def align(
 def _steepest(gradient: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """(n, 8, p) change of each grid point for each parameter of `_warp`."""
     x, y = grid.astype(np.float32).T
-    gx, gy = gradient[..., 0], gradient[..., 1]
+    gx, gy = gradient[:, 0], gradient[:, 1]
     scale = _scale(grid)
     inwards = (gx * x + gy * y) * scale**2
     parts = [gx, gy, gx * x * scale, gx * y * scale, gy * x * scale, gy * y * scale]

@@ -45,7 +45,9 @@ def read_pinpoint(path: str | PathLike[str]) -> TagDictionary:
     if not path.is_file():
         raise FileMissingError(f"expected a dictionary of pinpoint at {path}, found no file")
     if path.stat().st_size > MAX_BYTES:
-        raise FileFormatError(f"{path}: expected at most {MAX_BYTES} bytes for a dictionary of tags")
+        raise FileFormatError(
+            f"{path}: expected at most {MAX_BYTES} bytes for a dictionary of tags"
+        )
     content = _unpickle(path)
     try:
         return _dictionary(content, path)

@@ -1,11 +1,11 @@
 """Where in a frame a tag may be: outlines that have four corners.
 
 The frame is halved again and again, so that a tag of any size has a level in which it is small.
-At each level, pixels darker than their neighbourhood are marked, and in a second mask those that are
-brighter. The outlines of marked regions and of holes in them are searched for quadrilaterals, which
-are edges of black squares or of white squares within black; the latter are there whatever surrounds
-a tag. Neither mask alone is enough: next to something darker yet, the black ring of a small tag is
-hardly darker than its neighbourhood.
+At each level, pixels darker than their neighbourhood are marked, and in a second mask those that
+are brighter. The outlines of marked regions and of holes in them are searched for quadrilaterals,
+which are edges of black squares or of white squares within black; the latter are there whatever
+surrounds a tag. Neither mask alone is enough: next to something darker yet, the black ring of a
+small tag is hardly darker than its neighbourhood.
 
 All outlines of a level are judged at once, in arrays; only OpenCV looks at them one by one.
 """
@@ -113,9 +113,7 @@ def _masks(level: Level, smallest: float) -> list[tuple[np.ndarray, float]]:
 
 def _join(found: list[tuple[np.ndarray, np.ndarray]]) -> Quads:
     (dark, holes_in_dark), (bright, holes_in_bright) = found
-    return Quads(
-        np.concatenate([dark, bright]), np.concatenate([holes_in_dark, ~holes_in_bright])
-    )
+    return Quads(np.concatenate([dark, bright]), np.concatenate([holes_in_dark, ~holes_in_bright]))
 
 
 def _active(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:

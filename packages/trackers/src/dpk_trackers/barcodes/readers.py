@@ -101,9 +101,7 @@ class Readings:
     def __iter__(self) -> Iterator[Reading]:
         columns = (self.id, self.corners, self.centre, self.angle, self.score, self.margin)
         for tag_id, corners, centre, angle, score, margin in zip(*columns, strict=True):
-            yield Reading(
-                int(tag_id), corners, centre, float(angle), float(score), float(margin)
-            )
+            yield Reading(int(tag_id), corners, centre, float(angle), float(score), float(margin))
 
     def __repr__(self) -> str:
         return f"Readings({len(self)} of {len(np.unique(self.id))} tags)"

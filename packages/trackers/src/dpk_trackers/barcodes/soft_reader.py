@@ -10,9 +10,7 @@ import numpy as np
 from dpk_core.errors import ValidationError
 from dpk_trackers.barcodes.corners import refine_corners
 from dpk_trackers.barcodes.decode import (
-    BLURS,
     Match,
-    Templates,
     align,
     contradiction,
     decode,
@@ -26,6 +24,7 @@ from dpk_trackers.barcodes.decode import (
 from dpk_trackers.barcodes.dictionary import TagDictionary
 from dpk_trackers.barcodes.quads import Level, Quads, find_quads, pyramid, to_frame
 from dpk_trackers.barcodes.readers import Readings, TagReader
+from dpk_trackers.barcodes.templates import BLURS, Templates
 
 DISTINCT = 2.0
 """How many times as much as a different place a different size matters when telling outlines
@@ -179,7 +178,6 @@ class SoftReader(TagReader):
         readings = readings[(side >= 0.7 * self.smallest) & (side <= 1.2 * self.largest)]
         best = _best_of_each(readings.centre, 0.3 * readings.side, readings.score)
         return readings[np.sort(best)]
-
 
     def _outline(self, gray: np.ndarray, part: _Found) -> np.ndarray:
         """(n, 4, 2) corners of the black squares in pixels of the frame.

@@ -316,7 +316,7 @@ def _clutter(ground: np.ndarray, settings: SceneSettings, random: np.random.Gene
 
 
 def _pixel(point: np.ndarray) -> tuple[int, int]:
-    return int(round(point[0])), int(round(point[1]))
+    return round(float(point[0])), round(float(point[1]))
 
 
 def _bodies(

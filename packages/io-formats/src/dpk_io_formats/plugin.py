@@ -71,6 +71,14 @@ def dpk_formats() -> list[FormatSpec]:
             suffixes=(".slp", ".pkg.slp"),
         ),
         FormatSpec(
+            "sleap-analysis",
+            "SLEAP's analysis HDF5: an array of all tracks in all frames",
+            "dpk_io_formats.sleap_analysis:SleapAnalysisFormat",
+            reads=("poses",),
+            writes=("poses",),
+            suffixes=(".analysis.h5",),
+        ),
+        FormatSpec(
             "deepposekit",
             "DeepPoseKit's labelled images in an HDF5 file",
             "dpk_io_formats.deepposekit:DeepPoseKitFormat",

@@ -32,6 +32,9 @@ from dpk_io_formats.tidy import with_track_names
 OURS, THEIRS = "dpk", "sleap"
 """Where each program's provenance stands within the other's."""
 
+UNNAMED = "video"
+"""SLEAP's files need a video; this one is nobody's."""
+
 _CLOSE = 1e-5
 
 
@@ -185,17 +188,24 @@ def instance_scores(scores: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def provenance_of(header: Header, index: int) -> dict[str, Any]:
+    """Where the poses in one video come from."""
+    name = header.videos[index].name if index < len(header.videos) else ""
+    return ours_of_provenance(header.provenance, name, header.path.parent) | with_track_names(
+        dict(enumerate(header.tracks))
+    )
+
+
+def ours_of_provenance(stored: dict[str, Any], video: str, folder: Path) -> dict[str, Any]:
     """What a file says of where poses come from: ours as it was, SLEAP's under its name."""
-    stored = {key: value for key, value in header.provenance.items() if key != "filename"}
-    ours = stored.pop(OURS, None)
+    theirs = {key: value for key, value in stored.items() if key != "filename"}
+    ours = theirs.pop(OURS, None)
     provenance = dict(ours) if isinstance(ours, dict) else {}
-    if stored:
-        provenance[THEIRS] = stored
-    if index < len(header.videos) and header.videos[index].name:
-        name = header.videos[index].name
-        found = None if "://" in name else locate(name, header.path.parent)
-        provenance["video"] = name if found is None else found.as_posix()
-    return provenance | with_track_names(dict(enumerate(header.tracks)))
+    if theirs:
+        provenance[THEIRS] = theirs
+    if video not in ("", UNNAMED):
+        found = None if "://" in video else locate(video, folder)
+        provenance["video"] = video if found is None else found.as_posix()
+    return provenance
 
 
 def _report_rest(header: Header, report: LossReport) -> None:

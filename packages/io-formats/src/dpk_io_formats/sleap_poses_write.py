@@ -15,7 +15,7 @@ from dpk_core.poses import NO_TRACK
 from dpk_core.services.video_paths import locate
 from dpk_core.streams import PoseStream
 from dpk_io_formats.sleap_adapter import closed_video, to_sleap_skeleton
-from dpk_io_formats.sleap_poses import OURS, THEIRS, instance_scores
+from dpk_io_formats.sleap_poses import OURS, THEIRS, UNNAMED, instance_scores
 from dpk_io_formats.sleap_tables import PREDICTED
 from dpk_io_formats.tidy import track_names, without_infinite
 
@@ -83,7 +83,7 @@ def write_poses(path: Path, stream: PoseStream, report: LossReport) -> None:
         skeletons=[to_sleap_skeleton(stream.skeleton, report)],
         videos=[closed_video(*video_reference(stream.provenance.get("video"), path.parent))],
         tracks=[Track(names.get(int(i), f"track_{i}")) for i in ids] + [Track(n) for n in unused],
-        provenance=_sleap_provenance(stream.provenance, report),
+        provenance=sleap_provenance(stream.provenance, report),
     )
     slp.write_videos(str(path), labels.videos, verbose=False)
     slp.write_tracks(str(path), labels.tracks)
@@ -121,7 +121,7 @@ def video_reference(name: Any, folder: Path) -> tuple[str, dict[str, Any]]:
 
     Always with forward slashes; a video that is not found keeps its name.
     """
-    name = name if isinstance(name, str) and name else "video"
+    name = name if isinstance(name, str) and name else UNNAMED
     found = locate(name, folder)
     if found is not None:
         whole, here = found.resolve(), folder.resolve()
@@ -134,7 +134,8 @@ def video_reference(name: Any, folder: Path) -> tuple[str, dict[str, Any]]:
     return name, backend
 
 
-def _sleap_provenance(provenance: dict[str, Any], report: LossReport) -> dict[str, Any]:
+def sleap_provenance(provenance: dict[str, Any], report: LossReport) -> dict[str, Any]:
+    """The inverse of `ours_of_provenance`; track names and the video have their own places."""
     theirs = provenance.get(THEIRS)
     ours = {k: v for k, v in provenance.items() if k not in (THEIRS, "track_names", "video")}
     found = dict(theirs) if isinstance(theirs, dict) else {}

@@ -20,6 +20,9 @@ from dpk_trackers.splitting import allot, split_blob
 
 SPECK = 0.25
 """Of the usual area: what is smaller is no animal."""
+CORE = 3
+"""Power of the clarity of pixels by which they say how the body lies. On two courting flies, one
+of which sings with a wing spread, it is 4 degrees from the axis of the body, 15 with power 1."""
 
 
 class BackgroundDetector(Detector):
@@ -28,8 +31,9 @@ class BackgroundDetector(Detector):
     For a camera that stands still. Animals that sit still for most of the video are found; when
     the number is known, also those that never move, and those that touch are told apart.
 
-    A detection's centre, width (along the body), height and angle are those of the ellipse with
-    the moments of the animal's pixels. Nothing here knows the head from the tail: angles are in
+    A detection's centre, width (along the body) and height are those of the ellipse with the
+    moments of the animal's pixels, the clear ones above all: a spread wing does not turn the body.
+    Nothing here knows the head from the tail: angles are in
     (-pi/2, pi/2]. The score is 1 for one as large and as clear as animals usually are in this
     video, less for a smaller or fainter one.
 
@@ -106,8 +110,8 @@ class BackgroundDetector(Detector):
             ]
         if not found:
             return Detections.none()
-        *columns, score = np.array([[*ellipse, score] for ellipse, score in found]).T
-        return Detections(*columns, score=score)
+        columns = np.array([[*ellipse, score] for ellipse, score in found]).T
+        return Detections(*columns)
 
     def _model_for(self, frame: np.ndarray) -> BackgroundModel:
         if self.model is None:
@@ -127,27 +131,30 @@ class BackgroundDetector(Detector):
 def _animals(blob: Blob, number: int, model: BackgroundModel) -> list[tuple[Ellipse, float]]:
     if number < 2:
         return [_animal(blob, model)] * number
-    weights = _weights(blob, model)
-    shares = split_blob(blob, number, model.length, model.width, weights)
+    shares = split_blob(blob, number, model.length, model.width, _clarity(blob))
     return [_animal(blob, model, share) for share in shares if share.sum() >= 1]
 
 
 def _animal(
     blob: Blob, model: BackgroundModel, share: np.ndarray | None = None
 ) -> tuple[Ellipse, float]:
-    """The ellipse and the score of an animal that has all of a blob, or this share of each pixel."""
+    """Ellipse and score of an animal that has all of a blob, or this share of each pixel."""
     share = np.ones(blob.area) if share is None else share
-    weights = share * _weights(blob, model)
+    clarity = _clarity(blob)
     area = share.sum()
-    contrast = share @ blob.contrast / area
     size = min(1.0, area / model.area) if np.isfinite(model.area) else 1.0
-    clarity = min(1.0, 1.5 * contrast / model.contrast)
-    return fit_ellipse(blob.points, weights), float(np.clip(size * clarity, 0, 1))
+    contrast = min(1.0, 1.5 * (share @ blob.contrast) / area / model.contrast)
+    shape = fit_ellipse(blob.points, share * clarity, share * clarity**CORE)
+    return shape, float(np.clip(size * contrast, 0, 1))
 
 
-def _weights(blob: Blob, model: BackgroundModel) -> np.ndarray:
-    """Pixels at the outline, which are but partly an animal's, count less."""
-    return np.minimum(blob.contrast / (2.5 * model.threshold), 1.0)
+def _clarity(blob: Blob) -> np.ndarray:
+    """(n,) in (0, 1]: 1 for the clearest tenth of the pixels.
+
+    Outlines that are but partly an animal's, translucent wings and thin legs count less than
+    bodies.
+    """
+    return np.minimum(blob.contrast / np.percentile(blob.contrast, 90), 1.0).astype(np.float64)
 
 
 def _whole(name: str, value: Any, least: int) -> int:

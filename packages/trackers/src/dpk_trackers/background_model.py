@@ -75,7 +75,7 @@ class BackgroundModel:
         apart = gray[::step, ::step].astype(np.int16) - ground[::step, ::step]
         shift = round(float(np.median(apart)))
         if shift:
-            ground = cv2.add(ground, shift) if shift > 0 else cv2.subtract(ground, -shift)
+            ground = np.clip(ground.astype(np.int16) + shift, 0, 255).astype(np.uint8)
         if self.polarity == "bright":
             return cv2.subtract(gray, ground)
         if self.polarity == "dark":
@@ -273,8 +273,8 @@ def _ground(ordered: np.ndarray, polarity: str, noise: float) -> np.ndarray:
 def _mode_at(ordered: np.ndarray, noise: float) -> np.ndarray:
     """The middle of the looks that are, but for noise, as dark as the darkest twentieth."""
     n = len(ordered)
-    first = ordered[min(n - 1, max(n // 40, round(SEEN * n)))]
-    limit = cv2.add(first, round(3 * noise))
+    first = ordered[min(n - 1, max(n // 40, round(SEEN * n)))].astype(np.float32)
+    limit = first + 3 * noise
     alike = np.zeros(first.shape, np.int32)
     for look in ordered:
         alike += look <= limit

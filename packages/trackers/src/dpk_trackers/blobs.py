@@ -13,10 +13,10 @@ PIXEL_VARIANCE = 1 / 12
 
 
 class Ellipse(NamedTuple):
-    """An ellipse: centre x, y; full axes in pixels, the longer one first; angle in (-pi/2, pi/2].
+    """An ellipse: centre x, y; full axes in pixels, along and across; angle in (-pi/2, pi/2].
 
-    The angle goes from the x axis towards the y axis. Nothing in a shape says which end of the
-    longer axis is the head.
+    The angle goes from the x axis towards the y axis. Nothing in a shape says which end of it is
+    the head.
     """
 
     x: float
@@ -77,34 +77,42 @@ def find_blobs(contrast: np.ndarray, threshold: float, min_area: float = 1.0) ->
     return [_cut_out(labels, contrast, int(label), stats[label]) for label in order]
 
 
-def fit_ellipse(points: np.ndarray, weights: np.ndarray | None = None) -> Ellipse:
+def fit_ellipse(
+    points: np.ndarray, weights: np.ndarray | None = None, core: np.ndarray | None = None
+) -> Ellipse:
     """The ellipse with the same moments up to the second as the weighted pixels.
 
     It is that from which pixels are, when they fill an ellipse evenly.
+
+    Parameters
+    ----------
+    points
+        (n, 2) x, y.
+    weights
+        (n,) of the pixels. Default: 1 each.
+    core
+        (n,) other weights that say which way the body lies: extents are measured along and across
+        its long axis. Default: the same.
     """
-    weights = np.ones(len(points)) if weights is None else weights.astype(np.float64)
-    total = weights.sum()
-    center = weights @ points / total
-    away = points - center
-    covariance = (away * weights[:, None]).T @ away / total + np.eye(2) * PIXEL_VARIANCE
-    return ellipse_of(center, covariance)
-
-
-def ellipse_of(center: np.ndarray, covariance: np.ndarray) -> Ellipse:
-    """The evenly filled ellipse with that mean and (2, 2) covariance."""
-    (small, large), vectors = np.linalg.eigh(covariance)
-    x, y = vectors[:, 1]
-    angle = np.arctan2(y, x)
+    weights = np.ones(len(points)) if weights is None else weights
+    center, covariance = _moments(points, weights)
+    body = covariance if core is None else _moments(points, core)[1]
+    along = np.linalg.eigh(body)[1][:, 1]
+    across = np.array([-along[1], along[0]])
+    angle = np.arctan2(along[1], along[0])
     if angle <= -np.pi / 2 or angle > np.pi / 2:
         angle -= np.copysign(np.pi, angle)
     # The variance along an axis of an even ellipse is a sixteenth of the squared full axis.
-    return Ellipse(
-        float(center[0]),
-        float(center[1]),
-        4 * float(np.sqrt(large)),
-        4 * float(np.sqrt(max(small, PIXEL_VARIANCE))),
-        float(angle),
-    )
+    length, width = (4 * np.sqrt(axis @ covariance @ axis) for axis in (along, across))
+    return Ellipse(float(center[0]), float(center[1]), float(length), float(width), float(angle))
+
+
+def _moments(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(2,) mean and (2, 2) covariance of squares, not points, with these weights."""
+    total = weights.sum()
+    center = weights @ points / total
+    away = points - center
+    return center, (away * weights[:, None]).T @ away / total + np.eye(2) * PIXEL_VARIANCE
 
 
 def _cut_out(labels: np.ndarray, contrast: np.ndarray, label: int, stats: np.ndarray) -> Blob:

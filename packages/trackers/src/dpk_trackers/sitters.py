@@ -80,23 +80,22 @@ def _twitching(model: BackgroundModel, change: np.ndarray, count: int) -> list[_
     """Large still bodies whose small moving parts are all that moves in the whole video."""
     if not np.isfinite(model.area) or not change.any():
         return []
-    large = [s for s in _sitters(attrs.evolve(model, polarity="both"), False)]
-    found, covered = [], np.zeros(change.shape, np.uint8)
+    large = _sitters(attrs.evolve(model, polarity="both"), size_known=False)
+    found: list[_Sitter] = []
+    covered = np.zeros(change.shape, bool)
     for sitter in sorted(large, key=lambda s: -_salience(s.blob))[: 2 * count]:
         blob = sitter.blob
         own = _mask([blob], change.shape)
         reach = 2 * int(fit_ellipse(blob.points).width / 2) + 1
         near = cv2.dilate(own, np.ones((reach, reach), np.uint8))
         moved = int(np.count_nonzero(change[near > 0]))
-        if (
-            0 < moved < TWITCH_AREA * blob.area
-            and blob.area > 2 * model.area
-            and len(found) < count
-        ):
+        if 0 < moved < TWITCH_AREA * blob.area and blob.area > 2 * model.area:
             found.append(sitter)
-            covered |= near
+            covered |= near > 0
+        if len(found) == count:
+            break
     strength = change.astype(np.float32) ** 2  # what compression makes of edges is faint
-    here = strength[covered > 0].sum()
+    here = strength[covered].sum()
     return found if found and here > TWITCH_HERE * strength.sum() else []
 
 
@@ -171,7 +170,7 @@ def _salience(blob: Blob) -> float:
 
 
 def _likeness(blob: Blob, model: BackgroundModel) -> float:
-    """How much a blob is like the animals that were seen; how large and clear it is, if none was."""
+    """How much a blob is like the animals that were seen; if none was, how large and clear."""
     if not np.isfinite(model.area):
         return _salience(blob)
     size = min(blob.area / model.area, model.area / blob.area)

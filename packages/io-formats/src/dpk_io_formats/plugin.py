@@ -79,6 +79,14 @@ def dpk_formats() -> list[FormatSpec]:
             suffixes=(".analysis.h5",),
         ),
         FormatSpec(
+            "nwb",
+            "poses and labels in Neurodata Without Borders files (ndx-pose)",
+            "dpk_io_formats.nwb:NwbFormat",
+            reads=("poses",),
+            writes=("poses", "annotations"),
+            suffixes=(".nwb",),
+        ),
+        FormatSpec(
             "deepposekit",
             "DeepPoseKit's labelled images in an HDF5 file",
             "dpk_io_formats.deepposekit:DeepPoseKitFormat",

@@ -34,7 +34,7 @@ def write_analysis(
     if path.exists():
         raise OutputExistsError(f"{path} exists already; choose another name")
     names = track_names(stream.provenance)
-    slots = _Slots(sorted(names))
+    slots = Slots(sorted(names))
     skeleton = to_sleap_skeleton(stream.skeleton, report)
     with h5py.File(path, "w") as file:
         arrays = _Arrays(file, axes, len(stream.skeleton))
@@ -93,7 +93,7 @@ def _write_texts(file: h5py.File, key: str, names: list[str]) -> None:
     file.create_dataset(key, data=data)
 
 
-class _Slots:
+class Slots:
     """Which place along the axis of tracks a row gets: tracks first, those without one after."""
 
     def __init__(self, ids: list[int]) -> None:
@@ -106,8 +106,16 @@ class _Slots:
     def count(self) -> int:
         return len(self._slot) + len(self._free)
 
+    @property
+    def numbers(self) -> list[int]:
+        """The id of each slot's track."""
+        found = [NO_TRACK] * self.count
+        for number, slot in self._slot.items():
+            found[slot] = number
+        return found
+
     def of(self, piece: Poses) -> np.ndarray:
-        """(n,) slots."""
+        """(n,) slots of the rows; every piece of a stream is asked for once, in order."""
         for number in np.unique(piece.track_ids):
             if number != NO_TRACK:
                 self._slot.setdefault(int(number), self.count)

@@ -19,4 +19,19 @@ def dpk_detectors() -> list[DetectorSpec]:
             "tags with 2-D barcodes, which say who is who",
             "dpk_trackers.barcode_detector:BarcodeDetector",
         ),
+        DetectorSpec(
+            "callable",
+            "any Python function: function=package.module:function",
+            "dpk_trackers.callable_detector:CallableDetector",
+        ),
+        DetectorSpec(
+            "keypoints",
+            "the box around the keypoints that a pose model finds: one animal",
+            "dpk_trackers.keypoint_detector:KeypointDetector",
+        ),
+        DetectorSpec(
+            "onnx",
+            "a network in an ONNX file: YOLO, Faster R-CNN and the like",
+            "dpk_trackers.onnx_detector:OnnxDetector",
+        ),
     ]

@@ -71,6 +71,7 @@ class KeypointDetector(Detector):
         limit = np.array([width, height]) - 0.5
         low = np.clip(points.min(axis=0) - self.margin - 0.5, -0.5, limit)
         high = np.clip(points.max(axis=0) + self.margin + 0.5, -0.5, limit)
-        box = np.array([[*(low + high) / 2, *(high - low), np.nan, found[good, 2].mean()]])
+        (x, y), (w, h) = (low + high)[:, None] / 2, (high - low)[:, None]
+        score = np.array([found[good, 2].mean()])
         kept = np.where(good[:, None], found[:, :2], np.nan)[None]
-        return Detections(*box.T, keypoints=kept)
+        return Detections(x, y, w, h, score=score, keypoints=kept)

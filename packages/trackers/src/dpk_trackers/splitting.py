@@ -68,7 +68,7 @@ def split_blob(
 
     A mixture of as many Gaussians is fitted to its pixels, drawn towards the size that animals
     have. Fits start from bodies that come apart at a higher contrast or further from the outline,
-    and from cuts along and across the blob; the most likely one is taken.
+    from cuts along and across the blob, and from bodies laid crosswise; the likeliest is taken.
 
     Parameters
     ----------
@@ -92,9 +92,11 @@ def split_blob(
     shape = np.array([width, length]) ** 2 / 16
     step = max(1, blob.area // _POINTS)
     points, some = blob.points[::step], weights[::step]
-    best, best_value = None, -np.inf
-    for centers in _starts(blob, k):
-        mixture = _start(centers, shape)
+    best: _Mixture | None = None
+    best_value = -np.inf
+    round_ones = np.tile(np.eye(2) * shape.mean(), (k, 1, 1))
+    starts = [(centers, round_ones, np.full(k, 1 / k)) for centers in _starts(blob, k)]
+    for mixture in [*starts, _crossed(blob, k, shape)]:
         for _ in range(6):
             mixture, value = _improved(mixture, points, some, shape)
         if value > best_value:
@@ -107,11 +109,6 @@ def split_blob(
 
 # A mixture: (k, 2) means, (k, 2, 2) covariances, (k,) portions.
 _Mixture = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _start(centers: np.ndarray, shape: np.ndarray) -> _Mixture:
-    k = len(centers)
-    return centers, np.tile(np.eye(2) * shape.mean(), (k, 1, 1)), np.full(k, 1 / k)
 
 
 def _improved(
@@ -176,6 +173,18 @@ def _starts(blob: Blob, k: int) -> list[np.ndarray]:
         starts.append(np.stack([points[part].mean(axis=0) for part in np.array_split(order, k)]))
     starts.append(_far_apart(points, middle, k))
     return starts
+
+
+def _crossed(blob: Blob, k: int, shape: np.ndarray) -> _Mixture:
+    """All in the middle, one across the other."""
+    middle = blob.points.mean(axis=0)
+    _, axes = np.linalg.eigh(np.cov((blob.points - middle).T))
+    angles = np.arctan2(axes[1, 1], axes[0, 1]) + (np.arange(k) + 0.5) * np.pi / k
+    along = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    covariances = shape[1] * np.einsum("ki,kj->kij", along, along)
+    covariances += shape[0] * np.einsum("ki,kj->kij", across, across)
+    return np.tile(middle, (k, 1)), covariances, np.full(k, 1 / k)
 
 
 def _apart(height: np.ndarray, k: int, area: float) -> np.ndarray | None:

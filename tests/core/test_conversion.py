@@ -222,12 +222,29 @@ def test_the_cache_stays_small_and_keeps_what_is_used(cache):
 
 def test_leftovers_of_the_killed_are_swept_away(cache):
     cache.mkdir()
-    old, new = cache / ".a.0-1-0.partial.onnx", cache / ".b.0-2-0.partial.onnx"
+    name = ".0123456789abcdef0123456789abcdef.a1b2c3-{}-01234567.partial.onnx"
+    old, new = cache / name.format(1), cache / name.format(2)
     old.touch()
     new.touch()
     os.utime(old, (time.time() - 2 * 86400,) * 2)
     Conversion("a hash", ".onnx").get(Maker())
     assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_what_the_user_keeps_in_the_folder_stays(cache):
+    cache.mkdir()
+    digest = "d41d8cd98f00b204e9800998ecf8427e"
+    names = [f"results {i}.csv" for i in range(2 * KEPT)]
+    names += [".bashrc", ".notes.partial.txt", f"{digest}.csv", "model.onnx", "model.hash"]
+    for name in names:
+        (cache / name).write_text("years of work")
+        os.utime(cache / name, (time.time() - 30 * 86400,) * 2)
+    (cache / ".git").mkdir()
+    for i in range(KEPT + 2):
+        Conversion(f"model {i}", ".swift").get(Maker())
+    assert all((cache / name).read_text() == "years of work" for name in names)
+    assert (cache / ".git").is_dir()
+    assert len(list(cache.glob("*.swift"))) == KEPT
 
 
 # -- where nothing may be written ----------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -31,6 +32,13 @@ CACHE_VARIABLE = "DPK_CACHE"
 
 KEPT = 20
 """Converted models that stay; of more, those used longest ago are deleted."""
+
+_NOTES = (".hash", ".failed", ".lock")
+"""Suffixes of what lies beside a converted model, under its name."""
+
+_OF_CONVERSION = re.compile(r"[0-9a-f]{32}\.[a-z0-9]+")
+_OF_MAKING = re.compile(r"\.[0-9a-f]{32}\.[0-9a-f]{6}-\d+-[0-9a-f]{8}\.partial\.[a-z0-9]+")
+"""Names of a conversion's files, and of one that is being written."""
 
 _LONGEST_WAIT = 600.0
 _DAY = 86400.0
@@ -148,15 +156,19 @@ def _make_folder(folder: Path) -> None:
 
 
 def _delete_oldest(folder: Path) -> None:
-    """Keep the cache small; a file that another process uses or deletes meanwhile is fine."""
+    """Keep the cache small; a file that another process uses or deletes meanwhile is fine.
+
+    The folder may be one that the user named and that holds other things: only what bears a name
+    that is made here is touched.
+    """
     conversions: dict[str, list[Path]] = defaultdict(list)
     for path in folder.iterdir():
-        if not path.name.startswith("."):
+        if _OF_CONVERSION.fullmatch(path.name):
             conversions[path.stem].append(path)
-        elif time.time() - _last_use(path) > _DAY:  # of a process that was killed
-            _delete(path)
-    by_use = sorted(conversions.values(), key=lambda files: max(map(_last_use, files)))
-    for files in by_use[:-KEPT]:
+        elif _OF_MAKING.fullmatch(path.name) and time.time() - _last_use(path) > _DAY:
+            _delete(path)  # of a process that was killed
+    made = [files for files in conversions.values() if any(p.suffix in _NOTES for p in files)]
+    for files in sorted(made, key=lambda files: max(map(_last_use, files)))[:-KEPT]:
         for path in files:
             _delete(path)
 

@@ -19,6 +19,7 @@ from dpk_core.streams import PIECE, PoseStream
 from dpk_io_formats.nwb import find_estimations, read_notes, type_of
 from dpk_io_formats.plain_hdf5 import array, child, dataset, opened, text_of, texts
 from dpk_io_formats.sleap_poses import UNNAMED
+from dpk_io_formats.sleap_tables import FARTHEST
 from dpk_io_formats.tidy import with_track_names
 
 SERIES = "PoseEstimationSeries"
@@ -402,7 +403,7 @@ def _piece(
     merged = np.concatenate(frames)
     order = np.argsort(merged, kind="stable")
     xy = np.concatenate(keypoints)[order]
-    infinite = np.isinf(xy).any(axis=2)
+    infinite = (np.abs(xy) > FARTHEST).any(axis=2)
     if infinite.any():
         i, j = np.argwhere(infinite)[0]
         raise FileFormatError(

@@ -32,6 +32,7 @@ from dpk_core.streams import PIECE, PoseStream
 from dpk_core.tracks import Tracks
 from dpk_io_formats.plain_hdf5 import array, child, dataset, json_of, opened, text_of, texts
 from dpk_io_formats.sleap_poses import instance_scores, ours_of_provenance
+from dpk_io_formats.sleap_tables import FARTHEST
 from dpk_io_formats.tidy import with_track_names
 
 MATLAB = ("track", "xy", "node", "frame")
@@ -338,7 +339,7 @@ def _checked(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """(n, k, 2) keypoints and (n, k) scores of the rows that are there."""
     xy = block["tracks"][frame, track]
-    strange = np.argwhere(np.isinf(xy).any(axis=2))
+    strange = np.argwhere((np.abs(xy) > FARTHEST).any(axis=2))
     if len(strange):
         i, j = strange[0]
         raise FileFormatError(

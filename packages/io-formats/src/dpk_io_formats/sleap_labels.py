@@ -17,7 +17,12 @@ from dpk_io_formats.gathered import is_numbering
 from dpk_io_formats.image_paths import IMAGE_SUFFIXES
 from dpk_io_formats.images import Images
 from dpk_io_formats.plain_hdf5 import opened
-from dpk_io_formats.sleap_adapter import MISSING, from_sleap_skeleton, labels_of_points
+from dpk_io_formats.sleap_adapter import (
+    MISSING,
+    PointLabels,
+    from_sleap_skeleton,
+    labels_of_points,
+)
 from dpk_io_formats.sleap_header import Header, VideoEntry, choose_skeleton, read_header
 from dpk_io_formats.sleap_images import JoinedImages, StoredFrame, StoredFrames, stored_rows
 from dpk_io_formats.sleap_tables import (
@@ -90,7 +95,8 @@ def read_labels(
     finder = _Finder(header, None if videos is None else Path(videos))
     rows, found = _with_images(rows, finder, missing, waiting, report)
     names = _individuals(rows, instances, header, report)
-    _report_instances(header, instances, labels.annotated, report)
+    _report_instances(instances, report)
+    _report_empty(rows, labels, report)
     report_header(header, report)
     images, sizes = _images([f.item for f in found], _channels(header, rows))
     k = len(ours)
@@ -209,9 +215,23 @@ def _individuals(
     return names
 
 
-def _report_instances(
-    header: Header, instances: Instances, annotated: np.ndarray, report: LossReport
-) -> None:
+def _report_empty(rows: list[_Row], labels: PointLabels, report: LossReport) -> None:
+    """Instances that say no more than that a frame is negative, or waits for labels."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row in rows:
+        if row.instance is not None:
+            groups.setdefault((row.video, row.frame), []).append(row.instance)
+    for members in groups.values():
+        annotated = labels.annotated[members]
+        if not np.isfinite(labels.keypoints[members]).any() and annotated.all() == annotated.any():
+            report.add(
+                "instances without points",
+                len(members),
+                "their frame is a negative one if all was looked for, else a frame to label",
+            )
+
+
+def _report_instances(instances: Instances, report: LossReport) -> None:
     report.add(
         "tracking scores",
         int((np.nan_to_num(instances.tracking_score) != 0).sum()),
@@ -221,11 +241,6 @@ def _report_instances(
         "links to predictions",
         int((instances.from_predicted >= 0).sum()),
         "labels do not know what they were made from",
-    )
-    report.add(
-        "instances without points",
-        int((~annotated.any(axis=1)).sum()),
-        "are frames to label",
     )
 
 

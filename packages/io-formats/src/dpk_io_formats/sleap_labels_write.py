@@ -100,6 +100,7 @@ def write_labels(
         for i, video in enumerate(videos)
         for number, frame in zip(video.numbers, video.frames, strict=True)
     ]
+    rows.sort(key=lambda frame: frame.rows[0])
     labels = to_sleap_labels(annotations, keypoints, rows, written, individuals, report)
     _save(path, labels)
     if embedded:

@@ -48,7 +48,7 @@ def write_poses(path: Path, stream: PoseStream, report: LossReport) -> None:
 
     if path.exists():
         raise OutputExistsError(f"{path} exists already; choose another name")
-    k = len(stream.skeleton)
+    k, names = len(stream.skeleton), track_names(stream.provenance)
     rows = []
     with h5py.File(path, "w") as file:
         file.create_dataset("points", (0,), _POINTS)
@@ -74,15 +74,13 @@ def write_poses(path: Path, stream: PoseStream, report: LossReport) -> None:
                 strict=True,
             )
         )
-        ids = np.unique(track[track != NO_TRACK])
+        ids = np.union1d(track[track != NO_TRACK], sorted(names)).astype(np.int64)
         _write_tables(file, frame, np.where(track == NO_TRACK, -1, np.searchsorted(ids, track)),
                       score, k)  # fmt: skip
-    names = track_names(stream.provenance)
-    unused = [name for number, name in names.items() if number not in ids]
     labels = Labels(
         skeletons=[to_sleap_skeleton(stream.skeleton, report)],
         videos=[closed_video(*video_reference(stream.provenance.get("video"), path.parent))],
-        tracks=[Track(names.get(int(i), f"track_{i}")) for i in ids] + [Track(n) for n in unused],
+        tracks=[Track(names.get(int(i), f"track_{i}")) for i in ids],
         provenance=sleap_provenance(stream.provenance, report),
     )
     slp.write_videos(str(path), labels.videos, verbose=False)

@@ -20,6 +20,9 @@ from dpk_io_formats.sleap_columns import column, open_table, pick, whole, width_
 from dpk_io_formats.sleap_header import Header
 
 USER, PREDICTED = 0, 1
+FARTHEST = 1e30
+"""Pixels; what is farther away is damage, and no number of single precision any more."""
+
 _FRAME, _VIDEO, _NUMBER, _FIRST, _END = range(5)
 _TYPE, _SKELETON, _TRACK, _FROM, _SCORE, _POINT, _POINT_END, _TRACKING = 1, 3, 4, 5, 6, 7, 8, 9
 
@@ -214,7 +217,7 @@ def read_points(
     rows = pick(stored, ids)
     xy = np.stack([column(rows, 0), column(rows, 1)], axis=-1).astype(np.float64)
     xy = xy.reshape(n, k, 2)
-    strange = np.argwhere(np.isinf(xy).any(axis=2))
+    strange = np.argwhere((np.abs(xy) > FARTHEST).any(axis=2))
     if len(strange):
         i, j = strange[0]
         name = header.skeletons[instances.skeleton[i]].nodes[j].name

@@ -6,13 +6,20 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from dpk_core.errors import DpkError, MissingDependencyError, ModelFileError, OutputError
+from dpk_core.errors import (
+    DeviceMemoryError,
+    DpkError,
+    MissingDependencyError,
+    ModelFileError,
+    OutputError,
+)
 from dpk_core.services import conversion as module
 from dpk_core.services.conversion import KEPT, Conversion, cache_folder
 
@@ -134,8 +141,37 @@ def test_a_failure_is_remembered_until_it_goes_well():
     assert conversion.failure is None
 
 
-@pytest.mark.parametrize("error", [OutputError, MissingDependencyError])
-def test_what_may_go_better_next_time_is_not_remembered(error):
+class ResourceExhaustedError(Exception):
+    """Called as TensorFlow's, which is no MemoryError."""
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        OSError(28, "No space left on device"),
+        MemoryError(),
+        ResourceExhaustedError("OOM"),
+        ChildProcessError("exit code -9"),
+        subprocess.CalledProcessError(-9, ["convert"]),
+        ImportError("no tf2onnx"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_may_go_better_next_time_is_not_remembered(cause):
+    def fail(path):
+        try:
+            raise cause
+        except Exception as error:
+            raise DpkError("the network could not be exported") from error
+
+    conversion = Conversion("a hash", ".onnx")
+    with pytest.raises(DpkError, match="could not be exported"):
+        conversion.get(fail)
+    assert conversion.failure is None
+
+
+@pytest.mark.parametrize("error", [OutputError, MissingDependencyError, DeviceMemoryError])
+def test_nor_are_our_own_errors_of_that_kind(error):
     def fail(path):
         raise error("not now")
 
@@ -143,6 +179,16 @@ def test_what_may_go_better_next_time_is_not_remembered(error):
     with pytest.raises(error):
         conversion.get(fail)
     assert conversion.failure is None
+
+
+def test_a_cause_within_the_network_is_remembered():
+    def fail(path):
+        raise DpkError("the network could not be exported") from ValueError("no such operation")
+
+    conversion = Conversion("a hash", ".onnx")
+    with pytest.raises(DpkError):
+        conversion.get(fail)
+    assert conversion.failure == "the network could not be exported"
 
 
 def _cut(path):

@@ -18,6 +18,7 @@ import pytest
 from dpk_core import AnnotationSet, Skeleton, Task, TrainingGenerator
 from dpk_core.errors import (
     DpkError,
+    DpkWarning,
     FileMissingError,
     MissingDependencyError,
     ModelFileError,
@@ -67,7 +68,9 @@ ENGINES = """
             with open(os.environ["EXPORTS"], "a") as log:
                 log.write("exported\\n")
             if os.environ.get("EXPORT_FAILS"):
-                raise DpkError("the layer Fancy cannot be exported")
+                cause = eval(os.environ["EXPORT_FAILS"])
+                cause = cause if isinstance(cause, Exception) else None
+                raise DpkError("the layer Fancy cannot be exported") from cause
             stored = {"task": self.task.to_config(), "offset": self.offset}
             Path(path).write_text(json.dumps(stored))
 
@@ -297,6 +300,26 @@ def test_a_newer_exporter_converts_anew(slow_model, two_engines, tmp_path):
     assert two_engines() == 2
 
 
+@pytest.mark.parametrize("hook", ["peak_detectors", "models"])
+def test_a_newer_release_of_what_the_network_is_made_of_converts_anew(
+    slow_model, two_engines, tmp_path, monkeypatch, hook
+):
+    """What an exported model finds depends on a stranger's layers and peaks, too."""
+    info = tmp_path / "site" / "parts-0.1.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("[dpk]\nparts = parts_of_nets\n")
+    spec = {"peak_detectors": "PeakDetectorSpec", "models": "ModelSpec"}[hook]
+    (tmp_path / "site" / "parts_of_nets.py").write_text(
+        f"from dpk_core import hookimpl\nfrom dpk_core.specs import {spec}\n@hookimpl\n"
+        f"def dpk_{hook}():\n    return [{spec}('Mine', 'x', 'parts_of_nets:Mine')]\n"
+    )
+    for version, exports in (("0.1", 1), ("0.2", 2), ("0.2", 2)):
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: parts\nVersion: {version}\n")
+        reload_plugins()
+        load_model(slow_model)
+        assert two_engines() == exports
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs fork")
 def test_of_two_processes_at_once_one_converts(slow_model, two_engines):
     def load():
@@ -314,7 +337,8 @@ def test_of_two_processes_at_once_one_converts(slow_model, two_engines):
 
 def test_a_conversion_that_failed_is_not_tried_by_auto_again(slow_model, two_engines, monkeypatch):
     monkeypatch.setenv("EXPORT_FAILS", "1")
-    model, plan = open_model(plan_engine(slow_model))
+    with pytest.warns(DpkWarning, match=r"swift, the fastest here.*slow does instead.*Fancy"):
+        model, plan = open_model(plan_engine(slow_model))
     assert (model.engine, plan.engine.name) == ("slow, here", "slow")
     assert plan_engine(slow_model).engine.name == "slow"
     assert load_model(slow_model).engine == "slow, here"
@@ -328,6 +352,19 @@ def test_a_conversion_that_failed_is_not_tried_by_auto_again(slow_model, two_eng
     monkeypatch.delenv("EXPORT_FAILS")
     load_model(slow_model, "swift")
     assert plan_engine(slow_model).engine.name == "swift"
+
+
+@pytest.mark.parametrize("cause", ["OSError(28, 'disk full')", "MemoryError()"])
+def test_auto_tries_again_what_failed_for_want_of_memory_or_disk(
+    slow_model, two_engines, monkeypatch, cause
+):
+    monkeypatch.setenv("EXPORT_FAILS", cause)
+    for attempt in (1, 2):
+        with pytest.warns(DpkWarning, match="slow does instead"):
+            assert load_model(slow_model).engine == "slow, here"
+        assert two_engines() == attempt
+    monkeypatch.delenv("EXPORT_FAILS")
+    assert load_model(slow_model).engine == "swift, here, float32"
 
 
 def test_a_converted_model_that_does_not_run(slow_model, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -364,3 +365,18 @@ def test_a_model_on_another_backend_is_exported_too(learned, tmp_path):
     assert np.allclose(
         load_model(path).predict(learned.images), load_model(learned.onnx).predict(learned.images)
     )
+
+
+@pytest.mark.parametrize(("code", "passing"), [(3, False), (1, True), (-9, True)])
+def test_a_process_that_was_killed_says_nothing_of_the_network(
+    tmp_path, monkeypatch, code, passing
+):
+    from dpk_core.services.conversion import may_pass
+    from dpk_models import export
+
+    ended = subprocess.CompletedProcess([], code, "", "the last words")
+    monkeypatch.setattr(export.subprocess, "run", lambda *args, **options: ended)
+    model = SimpleNamespace(save=lambda path: None)
+    with pytest.raises(export.ExportError, match="the last words") as error:
+        export._export_in_tensorflow(model, tmp_path / "m.onnx", True, True)
+    assert may_pass(error.value) == passing

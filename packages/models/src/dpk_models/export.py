@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from dpk_core.errors import DpkError, MissingDependencyError, ModelFileError
+from dpk_core.services.conversion import may_pass
 from dpk_core.services.onnx.description import OnnxDescription
 from dpk_core.services.storage import atomic_path
 from dpk_core.services.storage.atomic import check_output
@@ -34,6 +35,9 @@ INSTALL = "python -m pip install 'dpk-models[onnx]'"
 
 TOLERANCE_PX = 0.05
 """Engines agree this well, in pixels of the network's images, on peaks that are clear."""
+
+_CANNOT = 3
+"""Exit code of a process that found that a network cannot be exported."""
 
 
 class ExportError(DpkError):
@@ -194,7 +198,10 @@ def _export_in_tensorflow(model: PoseModel, path: Path, overwrite: bool, check: 
         )  # fmt: skip
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise ExportError(f"{type(model).__name__} could not be exported: {lines[-1]}")
+        # What failed for want of memory or disk, or was killed, may go well another time.
+        ended = ChildProcessError(f"exit code {done.returncode}")
+        cause = None if done.returncode == _CANNOT else ended
+        raise ExportError(f"{type(model).__name__} could not be exported: {lines[-1]}") from cause
 
 
 def _cannot(model: PoseModel, cause: object) -> str:
@@ -234,7 +241,8 @@ def _main(source: str, target: str, check: str, overwrite: str) -> None:
     try:
         export_model(load_model(source), target, check=check == "1", overwrite=overwrite == "1")
     except DpkError as error:
-        sys.exit(" ".join(str(error).split()))
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(1 if may_pass(error) else _CANNOT)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Converting takes seconds and needs the framework that trained the model; running the result needs
 neither. The name of a converted file holds a hash of all that it was made of, so that it can
 never be that of another model, and beside it lies a hash of its content: a file that was damaged
-is made again. A conversion that failed is remembered too, with its cause.
+is made again. A conversion that the model itself does not allow is remembered too, with its cause.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from dpk_core import __version__
-from dpk_core.errors import DpkError, MissingDependencyError, OutputError
+from dpk_core.errors import DpkError, OutputError
 from dpk_core.services.fingerprints import file_hash
 from dpk_core.services.storage import atomic_path
 from dpk_core.services.storage.atomic import check_output, output_errors
@@ -39,6 +40,9 @@ _NOTES = (".hash", ".failed", ".lock")
 _OF_CONVERSION = re.compile(r"[0-9a-f]{32}\.[a-z0-9]+")
 _OF_MAKING = re.compile(r"\.[0-9a-f]{32}\.[0-9a-f]{6}-\d+-[0-9a-f]{8}\.partial\.[a-z0-9]+")
 """Names of a conversion's files, and of one that is being written."""
+
+_OUT_OF_MEMORY = ("ResourceExhaustedError", "OutOfMemoryError")
+"""What TensorFlow and PyTorch call it; neither is a MemoryError."""
 
 _LONGEST_WAIT = 600.0
 _DAY = 86400.0
@@ -94,7 +98,7 @@ class Conversion:
         Raises
         ------
         DpkError
-            Whatever ``make`` raises; it is remembered in `failure`.
+            Whatever ``make`` raises; it is remembered in `failure` unless it `may_pass`.
         OutputError
             When nothing can be written to the cache.
         """
@@ -117,11 +121,10 @@ class Conversion:
                 make(Path(temporary))
             with atomic_path(self._hash, overwrite=True) as temporary:
                 temporary.write_text(file_hash(self.path), encoding="utf-8")
-        except (OutputError, MissingDependencyError):
-            raise  # the next attempt may go better
         except DpkError as error:
-            with suppress(OSError):  # then it is tried again
-                self._failure.write_text(str(error), encoding="utf-8")
+            if not may_pass(error):
+                with suppress(OSError):  # then it is tried again
+                    self._failure.write_text(str(error), encoding="utf-8")
             raise
         self._failure.unlink(missing_ok=True)
 
@@ -140,6 +143,22 @@ class Conversion:
             yield
         finally:
             lock.release()
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the next attempt may go better: it was the machine that failed, not the model.
+
+    So it is when the error, or one that it was raised from, tells of files, of processes that
+    were killed, of memory, or of something that is not installed.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, (OSError, MemoryError, ImportError, subprocess.SubprocessError)):
+            return True
+        if type(seen).__name__ in _OUT_OF_MEMORY:
+            return True
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return False
 
 
 def _make_folder(folder: Path) -> None:

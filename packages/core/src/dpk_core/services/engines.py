@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from dpk_core.errors import (
     DpkError,
+    DpkWarning,
     FileMissingError,
     MissingDependencyError,
     ModelFileError,
@@ -29,6 +31,9 @@ from dpk_core.services.plugins import registry
 from dpk_core.specs import EngineSpec
 
 PRECISIONS = ("float32", "bfloat16", "int8")
+
+_PARTS = {"models", "peak_detectors"}
+"""Kinds of plugins whose code becomes part of an exported model."""
 
 Calibration = Callable[[], np.ndarray]
 """Gives images (n, h, w, c) uint8 of the kind that the model will see."""
@@ -119,16 +124,25 @@ def open_model(
 ) -> tuple[Model, EnginePlan]:
     """Open a model as planned; the plan that came true, too.
 
-    They differ where the model cannot be converted for an engine that was chosen here.
+    They differ where the model cannot be converted for an engine that was chosen here; a
+    `DpkWarning` says why.
     """
     try:
         return _open(plan, calibration), plan
-    except DpkError:
+    except (DpkError, MemoryError) as error:
         own = [e for e in _engines_that_open(plan.path) if e.is_available]
         if not plan.is_choice or plan.is_direct or plan.precision != "float32" or not own:
             raise
-        plan = attrs.evolve(plan, engine=max(own, key=EngineSpec.rank))
-    return _open(plan, calibration), plan
+        cause = str(error) or "too little memory"
+    other = attrs.evolve(plan, engine=max(own, key=EngineSpec.rank))
+    model = _open(other, calibration)
+    warnings.warn(
+        f"the engine {plan.engine.name}, the fastest here, cannot run {plan.path.name} now; "
+        f"{other.engine.name} does instead: {cause}",
+        DpkWarning,
+        stacklevel=2,
+    )
+    return model, other
 
 
 def other_plans(plan: EnginePlan) -> list[EnginePlan]:
@@ -229,10 +243,12 @@ def _converted(plan: EnginePlan, calibration: Calibration | None) -> Path:
 
 
 def _exported(path: Path, form: str) -> Conversion:
-    """Another release of what exports may do better: it makes a conversion of its own."""
+    """Other releases of what exports, and of what the network is made of, make their own."""
     exporters = [e for e in _engines_that_open(path) if form in e.exports]
     packages = {name for e in exporters for name in software_of(e, e.export_requires)}
-    return Conversion(file_hash(path), form, exported_by=sorted(packages))
+    # Which of them the file needs is known only after opening it, which takes a framework.
+    parts = [p.origin for p in registry().plugins if {kind for kind, _ in p.specs} & _PARTS]
+    return Conversion(file_hash(path), form, exported_by=sorted(packages), made_of=sorted(parts))
 
 
 def _export(source: Path, target: Path) -> None:

@@ -276,6 +276,9 @@ def _skeleton(file: h5py.File, nodes: list[str], path: Path, report: LossReport)
 
     from dpk_io_formats.sleap_adapter import from_sleap_skeleton
 
+    if len(set(nodes)) < len(nodes):
+        twice = next(name for name in nodes if nodes.count(name) > 1)
+        raise SkeletonError(f"{path}: the node {twice!r} stands twice; names must be unique")
     edges: list[Any] = []
     if child(file, "edge_inds", path) is not None and dataset(file, "edge_inds", path).size:
         edges = array(file, "edge_inds", path).tolist()
@@ -295,9 +298,6 @@ def _skeleton(file: h5py.File, nodes: list[str], path: Path, report: LossReport)
         for pair in pairs
     ):
         raise FileFormatError(f"{path}: its symmetries are not pairs of its nodes")
-    if len(set(nodes)) < len(nodes):
-        twice = next(name for name in nodes if nodes.count(name) > 1)
-        raise SkeletonError(f"{path}: the node {twice!r} stands twice; names must be unique")
     name = text_of(file.attrs.get("skeleton_name", ""))
     found = SleapSkeleton(nodes=list(nodes), edges=edges, symmetries=pairs, name=name)
     return from_sleap_skeleton(found, path, report)

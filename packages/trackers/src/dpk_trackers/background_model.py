@@ -319,7 +319,18 @@ def _with_size(
         areas = np.sort([b.area for b in everything])
         area = float(areas[np.searchsorted(areas.cumsum(), areas.sum() / 2)])
     else:
-        area = float(np.median([sum(b.area for b in f[:count]) for f in blobs if f])) / count
+        area = _usual_area([f[:count] for f in blobs if f], count)
     alone = [b for b in everything if 0.6 * area < b.area < 1.5 * area] or everything
     axes = np.median([fit_ellipse(b.points)[2:4] for b in alone], axis=0)
     return attrs.evolve(model, area=area, length=float(axes[0]), width=float(axes[1]))
+
+
+def _usual_area(blobs: list[list[Blob]], count: int) -> float:
+    """Of one animal, by frames with all of them apart; by the sum of all where those are rare."""
+    sums = [sum(b.area for b in frame) for frame in blobs]
+    apart = [
+        total
+        for frame, total in zip(blobs, sums, strict=True)
+        if len(frame) == count and frame[-1].area > 0.3 * frame[0].area
+    ]
+    return float(np.median(apart if len(apart) > 0.1 * len(blobs) else sums)) / count

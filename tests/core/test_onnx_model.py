@@ -6,11 +6,15 @@ import importlib.metadata
 import json
 import random
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dpk_core.errors import (
+    DeviceMemoryError,
     DpkError,
     FileMissingError,
     MissingDependencyError,
@@ -227,6 +231,70 @@ def test_a_cpu_without_bfloat16_is_told_of(brightest_onnx, monkeypatch):
     monkeypatch.setattr(openvino.Core, "get_property", lambda *a: ["FP32", "INT8"])
     with pytest.raises(ValidationError, match="no bfloat16 instructions; choose float32 or int8"):
         load_model(brightest_onnx(), "openvino", "bfloat16")
+
+
+# -- where it does not run ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [10**11, 10**17, 10**19])
+def test_batches_beyond_all_memory(brightest_onnx, engine, batch_size):
+    with pytest.raises(DeviceMemoryError, match=rf"m\.onnx.*batch_size={batch_size // 2} "):
+        load_model(brightest_onnx(), engine).predict(spots(), batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 99"),
+        RuntimeError("Exception from src/x.cpp:66:\nstd::bad_alloc"),
+        MemoryError(),
+    ],
+    ids=str,
+)
+def test_too_little_memory_names_a_smaller_batch(brightest_onnx, engine, monkeypatch, cause):
+    model = load_model(brightest_onnx(), engine)
+    break_it(monkeypatch, model, cause)
+    with pytest.raises(
+        DeviceMemoryError, match=r"m\.onnx.*8 images.*batch_size=4 \(--batch-size 4"
+    ):
+        model.predict(spots(), batch_size=8)
+    with pytest.raises(DeviceMemoryError, match="smaller network"):
+        model.realtime()(spots()[0])
+
+
+def break_it(monkeypatch, model, cause):
+    """Put something that fails in the place of either program's object."""
+
+    def fail(*arguments):
+        raise cause
+
+    name = "_session" if hasattr(model._run, "_session") else "_request"
+    monkeypatch.setattr(model._run, name, SimpleNamespace(run=fail, infer=fail))
+
+
+def test_another_failure_names_the_model_that_was_opened(brightest_onnx, engine, monkeypatch):
+    model = load_model(brightest_onnx(), engine)
+    model.name_in_errors(Path("mine.keras"))
+    break_it(monkeypatch, model, RuntimeError("no such kernel"))
+    with pytest.raises(ModelFileError, match=r"mine\.keras was opened, but.*no such kernel"):
+        model.predict(spots())
+
+
+def test_several_threads_share_a_model(brightest_onnx, engine):
+    model = load_model(brightest_onnx(), engine)
+    images = np.repeat(spots(), 40, axis=0)
+    expected = model.predict(images, batch_size=280)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: model.predict(images, batch_size=280), range(40)))
+    assert all(np.array_equal(one, expected) for one in found)
+
+
+def test_with_the_mirror(learned):
+    model = load_model(learned.onnx)
+    plain, both = model.predict(learned.images), model.predict(learned.images, mirror=True)
+    original = load_model(learned.keras, "keras").predict(learned.images, mirror=True)
+    assert not np.array_equal(plain, both)
+    assert np.abs(both - original)[..., :2].max() < 0.1
 
 
 # -- files that are none -------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
+from typing import cast
 
 import attrs
 import numpy as np
@@ -167,9 +168,14 @@ def exported_file(path: str | PathLike[str]) -> Path | None:
 def _open(plan: EnginePlan, calibration: Calibration | None) -> Model:
     path = _converted(plan, calibration)
     load = plan.engine.load()
-    if plan.precision == "float32":
-        return load(path)  # most engines know no other
-    return load(path, precision=plan.precision)
+    options = {} if plan.precision == "float32" else {"precision": plan.precision}
+    model = load(path, **options)  # most engines know no other precision
+    if path != plan.path:
+        from dpk_core.services.onnx.model import OnnxModel
+
+        if isinstance(model, OnnxModel):
+            model.name_in_errors(plan.path)
+    return cast(Model, model)
 
 
 def _best(path: Path, precision: str, engines: list[EngineSpec]) -> EngineSpec:

@@ -15,7 +15,7 @@ from dpk_core.errors import DpkError, FileMissingError, ModelFileError, Validati
 from dpk_core.interfaces import Dataset, Model
 from dpk_core.services.inference import Realtime, Run, predict_images
 from dpk_core.services.onnx.description import OnnxDescription, read_metadata
-from dpk_core.services.onnx.sessions import OnnxRuntimeSession, OpenVinoSession
+from dpk_core.services.onnx.sessions import OnnxRuntimeSession, OpenVinoSession, out_of_memory
 
 
 class OnnxModel(Model):
@@ -40,6 +40,7 @@ class OnnxModel(Model):
 
     def __init__(self, path: Path, run: Run, description: OnnxDescription, engine: str) -> None:
         self.path = path
+        self._opened = path
         self.task = description.task
         self.description = description
         self.record = SimpleNamespace(**(description.record or {"split": None, "source": ""}))
@@ -61,10 +62,36 @@ class OnnxModel(Model):
         images: np.ndarray | Dataset | Any,
         batch_size: int = 32,
         *,
+        mirror: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """(n, h, w, c) uint8 -> (n, k, 3); see `dpk_core.services.inference.predict_images`."""
-        return predict_images(self._run, self.task, images, batch_size, progress)
+        """(n, h, w, c) uint8 -> (n, k, 3); see `dpk_core.services.inference.predict_images`.
+
+        With ``mirror`` each image is also looked at in the mirror: twice the time for a somewhat
+        smaller error, see `dpk_core.services.test_time`.
+
+        Raises
+        ------
+        DeviceMemoryError
+            When so many images at once are too much.
+        """
+        from dpk_core.services.test_time import with_mirror
+
+        run = with_mirror(self._run, self.task.skeleton, self.task.sigma) if mirror else self._run
+        try:
+            return predict_images(run, self.task, images, batch_size, progress)
+        except DpkError:
+            raise
+        except (MemoryError, ValueError) as error:  # NumPy has both for arrays that are too large
+            if isinstance(error, ValueError) and not _is_of_size(error):
+                raise
+            raise out_of_memory(self._opened, batch_size) from error
+
+    def name_in_errors(self, path: Path) -> None:
+        """Tell errors of the model file that this one was converted from."""
+        self._opened = path
+        if hasattr(self._run, "path"):
+            self._run.path = path
 
     def realtime(self) -> Realtime:
         return Realtime(self._run, self.task)
@@ -130,6 +157,12 @@ def _model(path: Path, session: Any, description: OnnxDescription, precision: st
         )
     effective = description.precision if precision == "float32" else precision
     return OnnxModel(path, session, description, f"{session.description}, {effective}")
+
+
+def _is_of_size(error: ValueError) -> bool:
+    return any(
+        words in str(error) for words in ("array is too big", "Maximum allowed", "too large")
+    )
 
 
 def _existing(path: str | PathLike[str]) -> Path:

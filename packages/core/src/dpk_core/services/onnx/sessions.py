@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dpk_core.errors import MissingDependencyError, ModelFileError, ValidationError
+from dpk_core.errors import (
+    DeviceMemoryError,
+    DpkError,
+    MissingDependencyError,
+    ModelFileError,
+    ValidationError,
+)
 from dpk_core.services.devices import has_gpu
 
 CPU_PIECE, GPU_PIECE = 4, 128
@@ -18,6 +25,9 @@ cores, pieces of 4 were a third faster than 32, and need a tenth of the memory."
 
 SPIN = "30"
 """Microseconds that a thread without work waits for more before it sleeps."""
+
+_OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc", "out of memory", "bad allocation")
+"""In the messages of both, which have no class of error for it."""
 
 INSTALL = "python -m pip install 'dpk-core[onnx]'"
 INSTALL_OPENVINO = "python -m pip install 'dpk-core[openvino]'"
@@ -39,6 +49,11 @@ def openvino_priority() -> int:
 
 class OnnxRuntimeSession:
     """ONNX Runtime, on a GPU where its build and the machine have one, else on all CPU cores.
+
+    Attributes
+    ----------
+    path
+        The file to name when it does not run.
 
     Raises
     ------
@@ -69,7 +84,7 @@ class OnnxRuntimeSession:
             self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         except Exception as error:  # each of its errors is a class of its own below Exception
             raise ModelFileError(damaged(path, error)) from None
-        self._path = path
+        self.path = path
         device = "GPU" if "CUDAExecutionProvider" in self._session.get_providers() else "CPU"
         self._piece = GPU_PIECE if device == "GPU" else CPU_PIECE
         self.description = f"onnxruntime {runtime.__version__}, {device}"
@@ -82,7 +97,7 @@ class OnnxRuntimeSession:
                 for i in range(0, n, self._piece)
             ]
         except Exception as error:  # as above
-            raise ModelFileError(damaged(self._path, error)) from error
+            raise failed(self.path, error, n) from error
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
@@ -117,15 +132,17 @@ class OpenVinoSession:
             self._request = model.create_infer_request()
         except Exception as error:  # onnx raises protobuf's errors, OpenVINO RuntimeError
             raise ModelFileError(damaged(path, error)) from None
-        self._path = path
+        self.path = path
+        self._only_one = threading.Lock()  # a request computes one batch at a time
         self.description = f"openvino {openvino.__version__.split('-')[0]}, CPU"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         # The request owns the memory of its outputs and writes to it again in the next call.
         try:
-            return np.array(next(iter(self._request.infer([images]).values())))
-        except RuntimeError as error:
-            raise ModelFileError(damaged(self._path, error)) from error
+            with self._only_one:
+                return np.array(next(iter(self._request.infer([images]).values())))
+        except (RuntimeError, MemoryError) as error:
+            raise failed(self.path, error, len(images)) from error
 
 
 def usable_cores() -> int:
@@ -135,16 +152,40 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def failed(path: Path, error: Exception, n_images: int) -> DpkError:
+    """What to raise when a model that was opened does not run."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+        return out_of_memory(path, n_images)
+    return ModelFileError(
+        f"{path} was opened, but cannot be run on {n_images} images ({_cause(error)}); try another "
+        "engine, or see whether the file is damaged"
+    )
+
+
+def out_of_memory(path: Path, n_images: int) -> DeviceMemoryError:
+    """What to raise when images at once are too many."""
+    half = n_images // 2
+    remedy = (
+        f"try a smaller batch, such as batch_size={half} (--batch-size {half})"
+        if half
+        else "close other programs, or use a smaller network"
+    )
+    return DeviceMemoryError(f"{path}: too little memory for {n_images} images at once; {remedy}")
+
+
 def damaged(path: Path, error: Exception) -> str:
     """What to say of a file that cannot be opened."""
+    return (
+        f"{path} is cut short or not an ONNX model that runs here ({_cause(error)}); expected "
+        "one written by: dpk export model.keras model.onnx"
+    )
+
+
+def _cause(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     # OpenVINO begins with places in its own source.
     told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    cause = " ".join(filter(None, told)) or type(error).__name__
-    return (
-        f"{path} is cut short or not an ONNX model that runs here ({cause[:300]}); expected "
-        "one written by: dpk export model.keras model.onnx"
-    )
+    return (" ".join(filter(None, told)) or type(error).__name__)[:300]
 
 
 def _onnxruntime() -> Any:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -59,9 +63,60 @@ def test_what_fails_is_told_and_does_not_stop_the_rest():
     assert result.bound is None
 
 
+def test_a_conversion_that_fails_does_not_stop_the_rest(exported, monkeypatch):
+    from dpk_core.workflow import bench
+
+    pytest.importorskip("openvino")
+
+    def open_model(plan, *arguments):
+        if plan.engine.name == "openvino":
+            raise DpkError("no such\noperation")
+
+    monkeypatch.setattr(bench, "open_model", open_model)
+    result = benchmark(
+        exported, engines=["openvino", "onnxruntime"], precisions=["float32"], batch_sizes=[1],
+        seconds=0.01,
+    )  # fmt: skip
+    assert [(s.engine, s.error) for s in result.speeds] == [
+        ("openvino", "no such operation"),
+        ("onnxruntime", ""),
+    ]
+
+
+def test_without_a_model_the_users_cache_stays_as_it_is(tmp_path, monkeypatch):
+    from dpk_core.services.conversion import cache_folder
+    from dpk_core.workflow import bench
+
+    seen = []
+
+    def stop(*arguments):
+        seen.append(cache_folder())
+        raise DpkError("far enough")
+
+    monkeypatch.setattr(bench, "_untrained", stop)
+    monkeypatch.setenv("DPK_CACHE", str(tmp_path))
+    for expected in (tmp_path, None):
+        with pytest.raises(DpkError, match="far enough"):
+            benchmark()
+        assert os.environ.get("DPK_CACHE") == (str(expected) if expected else None)
+        monkeypatch.delenv("DPK_CACHE", raising=False)
+    assert tmp_path not in seen
+    assert not any(folder.parts[-2:] == ("dpk", "models") for folder in seen)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count otherwise")
+def test_the_memory_is_not_that_of_who_started_it():
+    ballast = np.ones(60_000_000)  # 480 MB
+    code = "from dpk_core.workflow.bench_worker import _peak_memory; print(_peak_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 10 < float(done.stdout) < ballast.nbytes / 2**20
+
+
 def test_wrong_options(exported, tmp_path):
     with pytest.raises(ValidationError, match="batch_sizes"):
         benchmark(exported, batch_sizes=[0])
+    with pytest.raises(ValidationError, match="expected float32, bfloat16, int8; found 'foo'"):
+        benchmark(exported, precisions=["foo"])
     with pytest.raises(DpkError, match="keras"):
         benchmark(exported, engines=["keras"])
     with pytest.raises(DpkError, match="no model at"):

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import attrs
 import numpy as np
 
 from dpk_core.errors import DpkError, ValidationError
+from dpk_core.services.conversion import CACHE_VARIABLE
 from dpk_core.services.engines import PRECISIONS, open_model, plan_engine
 from dpk_core.services.onnx.sessions import usable_cores
 from dpk_core.services.plugins import registry
@@ -126,7 +128,12 @@ def benchmark(
     """
     if min(batch_sizes) < 1:
         raise ValidationError(f"batch_sizes: expected numbers from 1, found {list(batch_sizes)}")
-    with tempfile.TemporaryDirectory() as folder:
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            raise ValidationError(
+                f"precision: expected {', '.join(PRECISIONS)}; found {precision!r}"
+            )
+    with tempfile.TemporaryDirectory() as folder, _cache_for(model, Path(folder)):
         progress(0, None, "preparing the model")
         path = Path(model) if model is not None else Path(folder) / "untrained.keras"
         if model is None:
@@ -135,15 +142,46 @@ def benchmark(
         pairs = list(_combinations(path, engines, precisions))
         if not pairs:
             raise ValidationError("no engine that is installed can run this model as asked")
-        for engine, _ in pairs:  # what converts needs more memory than what is measured
-            open_model(plan_engine(path, engine))
+        failures = _prepare(path, dict.fromkeys(engine for engine, _ in pairs))
         speeds = []
         for i, (engine, precision) in enumerate(pairs):
             progress(i, len(pairs), f"{engine}, {precision}")
-            speeds.append(_measure(path, engine, precision, list(batch_sizes), seconds))
+            if engine in failures:
+                speeds.append(EngineSpeed(engine, precision, error=failures[engine]))
+            else:
+                speeds.append(_measure(path, engine, precision, list(batch_sizes), seconds))
         progress(len(pairs), len(pairs), "the machine itself")
         described = _describe(path, name if model is None else None)
         return Benchmark(described, _machine(), tuple(speeds), _operations(path), _matmul_speed())
+
+
+@contextmanager
+def _cache_for(model: str | PathLike[str] | None, folder: Path) -> Iterator[None]:
+    """A network that nobody will use again does not belong into the user's cache."""
+    before = os.environ.get(CACHE_VARIABLE)
+    if model is None:
+        os.environ[CACHE_VARIABLE] = str(folder / "cache")
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[CACHE_VARIABLE] = before
+        elif model is None:
+            del os.environ[CACHE_VARIABLE]
+
+
+def _prepare(path: Path, engines: Iterable[str]) -> dict[str, str]:
+    """Convert for each engine: that takes more memory than what is measured.
+
+    Why it failed, by engine, where it did.
+    """
+    failures = {}
+    for engine in engines:
+        try:
+            open_model(plan_engine(path, engine))
+        except (DpkError, MemoryError) as error:
+            failures[engine] = " ".join(str(error).split()) or "too little memory"
+    return failures
 
 
 def _untrained(

@@ -566,6 +566,9 @@ def test_auto_on_a_keras_file(learned, monkeypatch):
         assert plan_engine(learned.keras).engine.name == "openvino"
     for place in (devices, sessions):
         monkeypatch.setattr(place, "has_gpu", lambda: True)
+    monkeypatch.setattr(devices, "backend_has_cuda", lambda backend: False)
+    assert plan_engine(learned.keras).engine.name != "keras"
+    monkeypatch.setattr(devices, "backend_has_cuda", lambda backend: True)
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         assert plan_engine(learned.keras).engine.name == "keras"
 

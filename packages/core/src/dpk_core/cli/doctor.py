@@ -24,6 +24,11 @@ _LIBRARIES = {"numpy": "numpy", "h5py": "h5py", "av": "av", "opencv-python-headl
 _FOR_TRAINING = {"imaug": "imgaug", "scikit-learn": "sklearn", "matplotlib": "matplotlib"}
 _DECODERS = ("h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "ffv1", "rawvideo")
 _ENCODERS = ("libx264", "mpeg4", "mjpeg", "ffv1")
+_INSTALL_CUDA = {
+    "tensorflow": "python -m pip install 'tensorflow[and-cuda]'",
+    "jax": "python -m pip install 'jax[cuda12]'",
+    "torch": "install a build with CUDA, see https://pytorch.org/get-started/locally",
+}
 
 _ASK_KERAS = """
 import json, os, sys
@@ -143,6 +148,8 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _backend(timeout: float) -> Iterator[Finding]:
+    from dpk_core.services.devices import has_gpu
+
     if not _version("keras"):
         yield Finding(
             "Keras", MISSING, "needed to train and predict", "python -m pip install dpk-models"
@@ -168,6 +175,17 @@ def _backend(timeout: float) -> Iterator[Finding]:
     facts = json.loads(done.stdout.strip().splitlines()[-1])
     yield Finding("Keras", OK, f"{facts['keras']} on {facts['backend']} {facts['version']}")
     yield Finding("devices", OK, ", ".join(facts["devices"]) or "none told")
+    if (
+        facts["devices"]
+        and has_gpu()
+        and all("CPU" in device.upper() for device in facts["devices"])
+    ):
+        yield Finding(
+            "GPU",
+            MISSING,
+            f"the machine has one, but {facts['backend']} does not use it",
+            _INSTALL_CUDA.get(facts["backend"], "install a backend with CUDA"),
+        )
 
 
 def _video() -> Iterator[Finding]:

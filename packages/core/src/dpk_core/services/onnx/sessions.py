@@ -17,7 +17,7 @@ from dpk_core.errors import (
     ModelFileError,
     ValidationError,
 )
-from dpk_core.services.devices import has_gpu
+from dpk_core.services.devices import framework_has_gpu, has_gpu
 
 CPU_PIECE, GPU_PIECE = 4, 128
 """Images that ONNX Runtime gets at once. On a CPU a few stay in the caches: at 192x192 and on two
@@ -35,14 +35,14 @@ INSTALL_OPENVINO = "python -m pip install 'dpk-core[openvino]'"
 
 def onnxruntime_priority() -> int:
     """How ONNX Runtime ranks among the engines of this machine: first on a CPU."""
-    if not has_gpu():
-        return 30
-    return 40 if "CUDAExecutionProvider" in _onnxruntime().get_available_providers() else 5
+    if has_gpu() and "CUDAExecutionProvider" in _onnxruntime().get_available_providers():
+        return 40
+    return 5 if framework_has_gpu() else 30
 
 
 def openvino_priority() -> int:
     """OpenVINO runs on CPUs: on x86, 3 to 40 % faster than ONNX Runtime for the models measured."""
-    if has_gpu():
+    if framework_has_gpu():
         return 4
     return 35 if platform.machine().lower() in ("x86_64", "amd64") else 20
 

@@ -12,11 +12,19 @@ import keras
 import numpy as np
 import pytest
 
-from dpk_core.errors import FileMissingError, ModelFileError, OutputExistsError, PluginError
+from dpk_core.errors import (
+    DpkWarning,
+    FileMissingError,
+    ModelFileError,
+    OutputExistsError,
+    PluginError,
+)
 from dpk_core.services.engines import load_model as load_through_engine
+from dpk_core.services.plugins import PluginInfo, registry
+from dpk_core.specs import ModelSpec
 from dpk_core.testing import dot_annotations
 from dpk_models import PoseModel, StackedDenseNet, load_model, pose_model
-from dpk_models.saving import DESCRIPTION
+from dpk_models.saving import DESCRIPTION, describe_model
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +173,9 @@ def test_files_that_are_no_models(tmp_path, make_model):
         load_model(tmp_path / "other.keras")
     with pytest.raises(ModelFileError, match=r"ends in \.keras"):
         make_model().save(tmp_path / "model.h5")
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x08 not ours")
+    with pytest.raises(ModelFileError, match=r"expected a \.keras file.*dpk_core\.load_model"):
+        load_model(tmp_path / "model.onnx")
     (tmp_path / "model.pt").touch()
     with pytest.raises(ModelFileError, match=r"no installed plugin opens model\.pt.*\.keras"):
         load_through_engine(tmp_path / "model.pt")
@@ -186,15 +197,40 @@ def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
     assert [p.name for p in path.parent.iterdir() if "partial" in p.name] == []
 
 
-def test_a_class_that_nobody_announced_is_not_saved(make_model, tmp_path):
-    @pose_model
-    class Nameless(PoseModel):
-        def build(self, task):
-            image = keras.Input(task.image_shape, dtype="uint8")
-            x = keras.layers.Rescaling(1 / 255)(image)
-            return keras.Model(image, keras.layers.Conv2D(task.n_output_channels, 4, 4)(x))
+@pose_model
+class Nameless(PoseModel):
+    def build(self, task):
+        image = keras.Input(task.image_shape, dtype="uint8")
+        x = keras.layers.Rescaling(1 / 255)(image)
+        return keras.Model(image, keras.layers.Conv2D(task.n_output_channels, 4, 4)(x))
 
-    model = Nameless(make_model().task)
+
+def test_a_class_that_nobody_announced_is_not_saved(make_model, tmp_path):
+    model = Nameless(make_model().generator)
+    with pytest.warns(DpkWarning, match=r"can't be saved.*not announced by any plugin"):
+        model.fit(batch_size=4, epochs=1)
     with pytest.raises(PluginError, match="not announced by any plugin"):
         model.save(tmp_path / "model.keras")
     assert list(tmp_path.iterdir()) == []
+
+
+def announce(monkeypatch, *targets):
+    """As if plugins that come first announced models with these targets."""
+    specs = tuple(("models", ModelSpec(f"Model{i}", "a model", t)) for i, t in enumerate(targets))
+    plugin = PluginInfo("first", "first-models", "1.0", "first", specs)
+    monkeypatch.setattr(registry(), "plugins", [plugin, *registry().plugins])
+
+
+def test_other_plugins_models_do_not_matter(make_model, tmp_path, monkeypatch):
+    """They may be broken, and are not imported where that can be avoided."""
+    announce(monkeypatch, "dpk_absent_module:Model", f"{__name__}:Absent")
+    monkeypatch.setattr(ModelSpec, "load", lambda spec: pytest.fail(f"imported {spec}"))
+    make_model().save(tmp_path / "model.keras")
+    monkeypatch.undo()
+    assert type(load_model(tmp_path / "model.keras")) is StackedDenseNet
+
+
+def test_a_class_announced_under_another_module(make_model, monkeypatch):
+    monkeypatch.setattr(registry(), "plugins", [])
+    announce(monkeypatch, "dpk_absent_module:Model", "dpk_models:StackedDenseNet")
+    assert describe_model(make_model())["model"] == "Model1"

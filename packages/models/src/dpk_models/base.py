@@ -108,6 +108,7 @@ class PoseModel(Model):
             With the batch size to try.
         """
         from dpk_models.options import TrainingOptions
+        from dpk_models.saving import warn_if_unsavable
         from dpk_models.training import train
 
         if self.generator is None:
@@ -123,6 +124,7 @@ class PoseModel(Model):
         chosen = TrainingOptions(**options)
         if chosen.learning_rate is None:
             chosen = attrs.evolve(chosen, learning_rate=self.suited_learning_rate)
+        warn_if_unsavable(self)
         self.record = train(self, self.generator, chosen)
         return self.record
 

@@ -10,16 +10,25 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 import zipfile
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from dpk_core.errors import DpkError, FileMissingError, ModelFileError, PluginError
+from dpk_core.errors import (
+    DpkError,
+    DpkWarning,
+    FileMissingError,
+    ModelFileError,
+    PluginError,
+)
 from dpk_core.services.plugins import registry
 from dpk_core.services.storage import atomic_path
+from dpk_core.specs import Spec
 from dpk_core.task import Task
 from dpk_models.base import PoseModel, without_pretrained
 from dpk_models.record import TrainingRecord, plain
@@ -61,6 +70,11 @@ def load_model(path: str | PathLike[str]) -> PoseModel:
     path = Path(path)
     if not path.is_file():
         raise FileMissingError(f"no model at {path}")
+    if path.suffix.lower() != ".keras" and not zipfile.is_zipfile(path):
+        raise ModelFileError(
+            f"{path}: expected a .keras file written by model.save(); dpk_core.load_model opens "
+            "models in other formats, such as exported ones, with the engine that runs them"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             description = _read_description(archive, path)
@@ -96,17 +110,40 @@ def describe_model(model: PoseModel) -> dict[str, Any]:
     }
 
 
+def warn_if_unsavable(model: PoseModel) -> None:
+    """Say before a training, not after it, that its result could be used but not saved."""
+    try:
+        _plugin_of(type(model))
+    except PluginError as error:
+        warnings.warn(f"this model can't be saved: {error}", DpkWarning, stacklevel=3)
+
+
 def _plugin_of(cls: type) -> tuple[str, str, str]:
     """Name, distribution and version of the plugin that announces a class."""
     target = f"{cls.__module__}:{cls.__qualname__}"
-    for plugin in registry().plugins:
-        for kind, spec in plugin.specs:
-            if kind == "models" and (spec.target == target or spec.load() is cls):
+    announced = [
+        (plugin, spec)
+        for plugin in registry().plugins
+        for kind, spec in plugin.specs
+        if kind == "models"
+    ]
+    # Names first: other plugins' modules are slow to import, or broken.
+    for is_announcement in (lambda spec: spec.target == target, partial(_leads_to, cls)):
+        for plugin, spec in announced:
+            if is_announcement(spec):
                 return spec.name, plugin.distribution, plugin.version
     raise PluginError(
         f"{target} is not announced by any plugin, so a file of it could not be loaded; announce "
         "it with the dpk_models hook (docs: writing a plugin)"
     )
+
+
+def _leads_to(cls: type, spec: Spec) -> bool:
+    """Whether a plugin announces the class under another name, which it imports it by."""
+    try:
+        return spec.load() is cls
+    except PluginError:
+        return False  # another plugin's trouble, which must not cost this model
 
 
 def _read_description(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:

@@ -200,7 +200,8 @@ class Labels:
         shapes = ((n, k, 2), (n, k), (n, k), (n,), (n,))
         if k != len(skeleton) or any(a.shape != s for a, s in zip(arrays, shapes, strict=True)):
             raise ValueError("its arrays do not fit each other")
-        return cls(skeleton, *arrays, notes={int(row): str(note) for row, note in notes.items()})
+        by_row = {int(row): str(note) for row, note in notes.items()}
+        return cls(skeleton, *arrays, by_row)
 
     def _column(self, i: int) -> Column:
         """What is known of one keypoint, wherever something is."""

@@ -121,7 +121,7 @@ def _active(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:
     activity = cv2.blur(cv2.absdiff(smooth, mean), (15, 15))
     usual = float(np.median(activity[::8, ::8]))
     least = float(np.clip(round(REST * usual), *ACTIVITY))
-    return cv2.dilate(cv2.compare(activity, least, cv2.CMP_GE), np.ones((13, 13), np.uint8))
+    return cv2.dilate((activity >= least).astype(np.uint8) * 255, np.ones((13, 13), np.uint8))
 
 
 def _outlined(mask: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:

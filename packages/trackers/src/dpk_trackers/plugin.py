@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dpk_core.hookspecs import hookimpl
-from dpk_core.specs import DetectorSpec
+from dpk_core.specs import DetectorSpec, TrackerSpec
 
 
 @hookimpl
@@ -33,5 +33,21 @@ def dpk_detectors() -> list[DetectorSpec]:
             "onnx",
             "a network in an ONNX file: YOLO, Faster R-CNN and the like",
             "dpk_trackers.onnx_detector:OnnxDetector",
+        ),
+    ]
+
+
+@hookimpl
+def dpk_trackers() -> list[TrackerSpec]:
+    return [
+        TrackerSpec(
+            "kalman",
+            "constant velocity, weak detections in a second stage, pieces joined, camera on demand",
+            "dpk_trackers.kalman:KalmanTracker",
+        ),
+        TrackerSpec(
+            "munkres",
+            "linear assignment on positions (Graving et al. 2019)",
+            "dpk_trackers.munkres:MunkresTracker",
         ),
     ]

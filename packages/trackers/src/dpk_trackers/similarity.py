@@ -1,0 +1,125 @@
+"""How alike two sets of boxes or poses are, and how large a body is."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from dpk_core.detections import Detections
+from dpk_core.errors import ValidationError
+
+SIGMA = 0.05
+"""Default spread of a keypoint, relative to the square root of the animal's area. COCO's own, for
+the human body, lie between 0.025 (eyes) and 0.107 (hips)."""
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of upright boxes.
+
+    Parameters
+    ----------
+    first, second
+        (n, 4) and (m, 4) of x0, y0, x1, y1: outer edges.
+
+    Returns
+    -------
+    ndarray
+        (n, m) in [0, 1]; 0 where a box is NaN or has no area.
+    """
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    extent = np.maximum(high - low, 0)
+    shared = extent[..., 0] * extent[..., 1]
+    both = _areas(first)[:, None] + _areas(second) - shared
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.nan_to_num(shared / both, nan=0.0, posinf=0.0)
+
+
+def oks(
+    first: np.ndarray, second: np.ndarray, area: np.ndarray, sigmas: np.ndarray | float = SIGMA
+) -> np.ndarray:
+    """Object keypoint similarity of every pose with every other.
+
+    ``exp(-d^2 / (2 s^2 k^2))``, averaged over the keypoints that both have, with s^2 the area and
+    k twice the sigma of the keypoint (COCO keypoint evaluation, cocodataset.org/#keypoints-eval;
+    ``computeOks`` in pycocotools/cocoeval.py, version 2.0).
+
+    Parameters
+    ----------
+    first, second
+        (n, k, 2) and (m, k, 2) pixels, NaN missing.
+    area
+        (n,) of the animals in ``first``, in square pixels.
+    sigmas
+        (k,), or one for all.
+
+    Returns
+    -------
+    ndarray
+        (n, m) in [0, 1]; NaN where no keypoint is in both, or the area is unknown.
+    """
+    if first.shape[1:] != second.shape[1:]:
+        raise ValidationError(
+            f"keypoints: expected {first.shape[1]} of each animal as before, found "
+            f"{second.shape[1]}; choose one detector for a video"
+        )
+    distance = ((first[:, None] - second[None]) ** 2).sum(axis=-1)
+    spread = (2 * np.broadcast_to(sigmas, first.shape[1:2])) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.exp(-distance / (2 * np.asarray(area)[:, None, None] * spread))
+        known = np.isfinite(each)
+        return np.where(known, each, 0).sum(axis=-1) / known.sum(axis=-1)
+
+
+def body_areas(detections: Detections) -> np.ndarray:
+    """(m,) width times height; that of the box around the keypoints where there is no extent.
+
+    NaN where neither is known, or it has no area.
+    """
+    areas = detections.width * detections.height
+    if detections.keypoints is not None and np.isnan(areas).any():
+        points = detections.keypoints.astype(np.float64)
+        known = np.isfinite(points)
+        high = np.where(known, points, -np.inf).max(axis=1, initial=-np.inf)
+        low = np.where(known, points, np.inf).min(axis=1, initial=np.inf)
+        around = np.maximum(high - low, 0).prod(axis=1)  # nothing known: 0
+        areas = np.where(np.isnan(areas), around, areas)
+    return np.where(areas > 0, areas, np.nan)
+
+
+class BodyScale:
+    """The usual size of a body in pixels, the unit of distances that nobody gave in pixels.
+
+    The median over the last frames of the square root of `body_areas`. Without any extent, a
+    quarter of the usual distance between neighbours; with neither, 25 px.
+    """
+
+    def __init__(self, frames: int = 64) -> None:
+        self._sizes: deque[float] = deque(maxlen=frames)
+        self._gaps: deque[float] = deque(maxlen=frames)
+        self.value = 25.0
+
+    def see(self, detections: Detections) -> float:
+        """Take a frame into account and give the size."""
+        areas = body_areas(detections)
+        if np.isfinite(areas).any():
+            self._sizes.append(float(np.sqrt(np.nanmedian(areas))))
+        elif len(detections) > 1 and not self._sizes:
+            self._gaps.append(_usual_gap(detections))
+        if self._sizes:
+            self.value = float(np.median(self._sizes))
+        elif self._gaps:
+            self.value = max(1.0, float(np.median(self._gaps)) / 4)
+        return self.value
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _usual_gap(detections: Detections) -> float:
+    x, y = detections.x, detections.y
+    gaps = np.hypot(x[:, None] - x, y[:, None] - y)
+    np.fill_diagonal(gaps, np.inf)
+    return float(np.median(gaps.min(axis=1)))

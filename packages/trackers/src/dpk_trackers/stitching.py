@@ -109,7 +109,7 @@ class _Pieces:
 
     def limit(self, max_gap: int) -> float:
         """What a chance neighbour would cost: by how often pieces begin, and where."""
-        area = max(1.0, float(np.ptp(self.place, axis=0).prod()))
+        area = max(1.0, float(np.ptp(self.place, axis=0).max()) ** 2)
         frames = float(np.ptp(self.frame)) + 1
         return 2 * np.log(max(1.0, area * frames / (len(self.ids) * min(max_gap + 1, frames))))
 

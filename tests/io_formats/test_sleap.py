@@ -904,6 +904,17 @@ def test_options_that_are_not_known(package: Path, tmp_path: Path) -> None:
         FORMAT.write(tmp_path / "b.slp", PoseStream.of(bad))
 
 
+def test_a_skeleton_or_video_that_is_not_there_is_the_callers_mistake(package: Path) -> None:
+    for kind in ("annotations", "tracks"):
+        option = {"skeleton": "fish"} if kind == "annotations" else {"video": "b.mp4"}
+        with pytest.raises(ValidationError, match=r"has no (skeleton 'fish'|video 'b.mp4')"):
+            FORMAT.read(package, kind, **option)
+    with pytest.raises(ValidationError, match="missing: expected"):
+        FORMAT.read(package, missing="maybe")
+    with pytest.raises(ValidationError, match="center: expected"):
+        FORMAT.read(package, "tracks", center="nose")
+
+
 def test_convert_makes_a_package_and_strict_refuses_losses(package: Path, tmp_path: Path) -> None:
     done = convert(package, tmp_path / "again.pkg.slp")
     assert (done.source_format, done.target_format, done.kind) == ("sleap", "sleap", "annotations")

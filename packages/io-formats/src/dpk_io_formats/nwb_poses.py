@@ -54,7 +54,9 @@ def read_poses(
     """See `NwbFormat.read`; ``shift`` is taken off all coordinates."""
     with opened(path) as file:
         notes = read_notes(file, path)
-        chosen, name = _choose(file, path, video)
+        groups = _groups(file, path)
+    chosen, name = _choose(groups, path, video)
+    with opened(path) as file:
         skeleton = _skeleton(file, chosen, path, report)
         noted = notes.get("fps")
         if fps is None and isinstance(noted, (int, float)) and 0 < noted < 1e9:
@@ -96,18 +98,25 @@ def read_poses(
 # -- what is there --------------------------------------------------------------------------------
 
 
-def _choose(file: h5py.File, path: Path, video: str | None) -> tuple[list[str], str]:
-    """Keys of the individuals of one video, and its name."""
+def _groups(file: h5py.File, path: Path) -> dict[tuple[str, str], list[str]]:
+    """Keys of the individuals, by name of the video and module."""
     groups: dict[tuple[str, str], list[str]] = {}
     for module, name in find_estimations(file, path):
         key = f"processing/{module}/{name}"
         stored = _optional_texts(file[key], "original_videos", path)
         groups.setdefault((stored[0] if stored else "", module), []).append(key)
+    return groups
+
+
+def _choose(
+    groups: dict[tuple[str, str], list[str]], path: Path, video: str | None
+) -> tuple[list[str], str]:
+    """Keys of the individuals of one video, and its name."""
     if not groups:
         raise FileFormatError(f"{path} has no poses; expected a PoseEstimation of ndx-pose")
     labels = [name or module for name, module in groups]
     for (name, module), keys in groups.items():
-        if video in (name, module, file_name(name)) and video:
+        if video and video in (name, module, file_name(name)):
             return keys, name
     if video is not None:
         raise ValidationError(f"{path} has no video {video!r}; it has {', '.join(labels)}")
@@ -130,12 +139,7 @@ def _skeleton(file: h5py.File, keys: Sequence[str], path: Path, report: LossRepo
     found = []
     for key in keys:
         group = file[key]
-        link = group.get("skeleton", getlink=True)
-        if isinstance(link, h5py.SoftLink):
-            target = inside(file, link.path, path)
-        else:
-            target = child(group, "skeleton", path)
-        target = target if isinstance(target, h5py.Group) else group
+        target = _linked_skeleton(file, group, path)
         names = _optional_texts(target, "nodes", path)
         edges: list[Any] = []
         if child(target, "edges", path) is not None and dataset(target, "edges", path).size:
@@ -159,6 +163,23 @@ def _skeleton(file: h5py.File, keys: Sequence[str], path: Path, report: LossRepo
     from dpk_io_formats.sleap_adapter import from_sleap_skeleton
 
     return from_sleap_skeleton(SleapSkeleton(nodes=list(names), edges=edges), path, report)
+
+
+def _linked_skeleton(file: h5py.File, group: h5py.Group, path: Path) -> h5py.Group:
+    """The skeleton of an individual; the link to it has the skeleton's own name.
+
+    Before ndx-pose 0.2 nodes and edges stood in the group itself.
+    """
+    for name in group:
+        link = group.get(name, getlink=True)
+        target = None
+        if isinstance(link, h5py.SoftLink):
+            target = inside(file, link.path, path)
+        elif isinstance(link, h5py.HardLink):
+            target = group[name]
+        if isinstance(target, h5py.Group) and type_of(target) == "Skeleton":
+            return target
+    return group
 
 
 def inside(file: h5py.File, key: str, path: Path) -> Any:

@@ -77,17 +77,18 @@ def read_labels(
         raise ValidationError(f"missing: expected 'error' or 'skip', found {missing!r}")
     with opened(path) as file:
         header = read_header(file, path)
-        if header.cropped:
-            raise FileFormatError(
-                f"{path} has labels in cropped views of videos, which are not known here; save it "
-                "without the crops (sleap-io's transform_labels)"
-            )
         frames = read_frames(file, header)
         instances = _users(file, header, frames, report)
-        chosen = choose_skeleton(header, np.unique(instances.skeleton), skeleton)
-        others = instances.skeleton != chosen
-        report.add("instances", int(others.sum()), "have another skeleton than the one chosen")
-        instances = instances[np.flatnonzero(~others)]
+    if header.cropped:
+        raise FileFormatError(
+            f"{path} has labels in cropped views of videos, which are not known here; save it "
+            "without the crops (sleap-io's transform_labels)"
+        )
+    chosen = choose_skeleton(header, np.unique(instances.skeleton), skeleton)
+    others = instances.skeleton != chosen
+    report.add("instances", int(others.sum()), "have another skeleton than the one chosen")
+    instances = instances[np.flatnonzero(~others)]
+    with opened(path) as file:
         points = read_points(file, header, frames, instances, USER)
     ours = from_sleap_skeleton(header.skeletons[chosen], path, report)
     labels = labels_of_points(points.xy, points.visible, points.complete, invisible, report)

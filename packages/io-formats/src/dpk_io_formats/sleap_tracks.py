@@ -50,8 +50,10 @@ def read_tracks(
     with opened(path) as file:
         header = read_header(file, path)
         frames = read_frames(file, header)
-        index = choose_video(header, _tracked(file, header, frames), video)
-        frames = frames_of(frames, index)
+        tracked = _tracked(file, header, frames)
+    index = choose_video(header, tracked, video)
+    frames = frames_of(frames, index)
+    with opened(path) as file:
         parts = []
         for window in windows(frames, PIECE):
             instances = read_instances(file, header, frames, window)

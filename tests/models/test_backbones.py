@@ -19,6 +19,14 @@ from dpk_models.seeding import seeds_from
 
 APPLICATIONS = keras.applications
 SMALL = Backbone("mobilenetv2", 0.35)
+EARLY = {
+    "resnet50": "conv2_block1_out",
+    "mobilenetv2": "block_2_add",
+    "densenet121": "pool2_relu",
+    "xception": "block2_pool",
+}
+"""A layer near the front of each backbone."""
+
 UNREACHABLE = "http://127.0.0.1:9"
 
 
@@ -49,6 +57,31 @@ def lively(network, seed=0):
             values.append(rng.uniform(0.8, 1.2, shape))
     network.set_weights(values)
     return network
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_statistics_keep_up_with_a_short_training(name):
+    backbone = network_of(Backbone(name, end=EARLY[name])).get_layer(LAYER)
+    momenta = {
+        layer.momentum
+        for layer in backbone.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    }
+    assert momenta
+    assert max(momenta) <= 0.99
+
+
+def test_prediction_agrees_with_training_after_a_short_one():
+    """Maps that prediction sees, by moving averages, are those that training has seen."""
+    images = images_of((4, 32, 32, 3))
+    network = network_of(Backbone("mobilenetv2", 0.35, end="block_2_add"), 32, 32)
+    network.compile(keras.optimizers.SGD(0.0), "mse")  # statistics alone are learned
+    target = np.zeros((4, *network.output_shape[1:]), "float32")
+    for _ in range(1000):
+        network.train_on_batch(images, target)
+    learned = keras.ops.convert_to_numpy(network(images, training=True))
+    predicted = run(network, images)
+    assert np.abs(predicted - learned).mean() < 0.1 * np.abs(learned).mean()
 
 
 @pytest.fixture(scope="module")

@@ -47,5 +47,6 @@ def check_shape(name: str, found: tuple[int, ...], expected: tuple[int | str, ..
 
 def check_positive(name: str, value: float) -> None:
     """ValidationError unless ``value`` is a finite number above zero."""
-    if not np.isfinite(value) or value <= 0:
-        raise ValidationError(f"{name}: expected a number above 0, found {value}")
+    is_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not is_number or not np.isfinite(value) or value <= 0:
+        raise ValidationError(f"{name}: expected a number above 0, found {value!r}")

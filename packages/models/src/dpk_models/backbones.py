@@ -33,6 +33,11 @@ STRIDE = 16
 IMAGENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 """Widths of MobileNetV2 that have ImageNet weights."""
 
+HIGHEST_MOMENTUM = 0.99
+"""Of batch normalization. Prediction normalizes with moving averages over this many steps back:
+1 / (1 - momentum). Keras' MobileNetV2 has 0.999, as DeepPoseKit's did, which was made for a long
+training; at the end of a short one such averages still tell of weights of long ago."""
+
 LAYER = "backbone"
 """Name of the backbone's layer in a network."""
 
@@ -297,6 +302,8 @@ class Backbone:
 
     def _clone(self, layer: layers.Layer, seeds: Iterator[int | None]) -> layers.Layer:
         config = layer.get_config()
+        if isinstance(layer, layers.BatchNormalization):
+            config["momentum"] = min(config["momentum"], HIGHEST_MOMENTUM)
         changes = self._architecture.dense.get(_key(layer), {})
         if changes is None:
             return layers.Identity(name=layer.name)

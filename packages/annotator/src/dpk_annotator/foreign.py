@@ -129,7 +129,7 @@ def _names_now(then: SkeletonVersion, now: SkeletonVersion) -> dict[str, str]:
 def _match(
     base: Labels, theirs: Labels, skeleton: Skeleton, then: SkeletonVersion, now: SkeletonVersion
 ) -> None:
-    """Give the base and their labels the skeleton that ours have; a keypoint they lack is as was."""
+    """Give base and theirs the skeleton that ours has; a keypoint they lack stays as it was."""
     was = {new: name for name, new in _names_now(then, now).items()}
     unknown = [n for n in theirs.skeleton.names if n not in base.skeleton.names]
     origin = {name: was.get(name, name if name in unknown else None) for name in skeleton.names}

@@ -132,7 +132,8 @@ def track_video(
             before = len(log)
             tracks, damage = _follow(source, finding, following, log, detector_spec.name, progress)
             provenance = {"job": job, **source.facts}
-            write_tracks(output, attrs.evolve(tracks, provenance=provenance), overwrite=overwrite)
+            tracks = attrs.evolve(tracks, provenance=provenance)
+            write_tracks(output, tracks, overwrite=overwrite)
             log.remove()
         if damage is not None:
             raise VideoError(

@@ -99,11 +99,14 @@ class AprilTagReader(TagReader):
                 "the reader 'apriltag' needs pyapriltags: pip install dpk-trackers[apriltag]"
             ) from error
         family, self._turn, self._ids = _family(dictionary)
+        known = ("nthreads", "quad_decimate", "quad_sigma", "refine_edges", "decode_sharpening")
+        for name in options:
+            if name not in known:
+                raise ValidationError(
+                    f"apriltag: expected one of {', '.join(known)}, found {name!r}"
+                )
         options = {"quad_decimate": 1.0, "nthreads": 2, **options}
-        try:
-            self._detector = pyapriltags.Detector(families=family, **options)
-        except TypeError as error:
-            raise ValidationError(f"apriltag: {error}") from None
+        self._detector = pyapriltags.Detector(families=family, **options)
 
     def _read(self, gray: np.ndarray) -> Readings:
         if min(gray.shape) < 8:

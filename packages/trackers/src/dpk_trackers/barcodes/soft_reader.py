@@ -26,6 +26,8 @@ from dpk_trackers.barcodes.quads import Level, Quads, find_quads, pyramid, to_fr
 from dpk_trackers.barcodes.readers import Readings, TagReader
 from dpk_trackers.barcodes.templates import BLURS, Templates
 
+FITTED = 3.0
+"""Pixels of a module from which edges are fitted in the frame."""
 DISTINCT = 2.0
 """How many times as much as a different place a different size matters when telling outlines
 apart: half a tag's side is as far out as its rings, which must come to lie on each other."""
@@ -101,6 +103,8 @@ class SoftReader(TagReader):
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def _read(self, gray: np.ndarray) -> Readings:
+        if min(gray.shape) < 8:  # no tag fits, and OpenCV takes a single pixel for a number
+            return Readings.none()
         levels = pyramid(gray, self.smallest, self.largest)
         quads = find_quads(levels, 0.6 * self.smallest, self._pool)
         parts = [self._read_level(*pair) for pair in zip(levels, quads, strict=True)]
@@ -174,34 +178,44 @@ class SoftReader(TagReader):
             np.clip(np.concatenate([part.match.score for part in found]), 0, 1),
             np.clip(np.concatenate([part.match.margin for part in found]), 0, 1),
         )
-        side = readings.side
-        readings = readings[(side >= 0.7 * self.smallest) & (side <= 1.2 * self.largest)]
-        best = _best_of_each(readings.centre, 0.3 * readings.side, readings.score)
-        return readings[np.sort(best)]
+        # A tag may be read in several levels; its place is known best in the finest.
+        worse = np.concatenate([np.full(len(p.blur), 0.03 * p.level.number) for p in found])
+        fits = np.flatnonzero(
+            (readings.side >= 0.7 * self.smallest) & (readings.side <= 1.2 * self.largest)
+        )
+        readings, worse = readings[fits], worse[fits]
+        best = _best_of_each(readings.centre, 0.3 * readings.side, readings.score - worse)
+        return readings[best]
 
     def _outline(self, gray: np.ndarray, part: _Found) -> np.ndarray:
         """(n, 4, 2) corners of the black squares in pixels of the frame.
 
-        Of tags that were read in a smaller picture, edges are fitted in the frame itself: of two
-        rings that between them, which has ink and paper on its sides whatever surrounds the tag.
-        Where the lens blurred so much that rings run into each other, the code's place stays.
+        Where modules are some pixels wide, edges are fitted in the frame itself: of two rings that
+        between them, which has ink and paper on its sides whatever surrounds the tag, and then
+        the black square's own. Where the lens blurred so much that rings run into each other, the
+        code's place stays.
         """
         half, number = self.templates.half, part.level.number
         aligned = to_frame(project(part.matrices, CORNERS * half), number)
-        if number == 0:
-            return aligned
+        module = _module(aligned, np.full(len(aligned), half))
+        rows = np.flatnonzero((module >= FITTED) & (np.array(BLURS)[part.blur] < 0.3))
         double = self.dictionary.rings == "double"
-        edge = np.full(len(aligned), half - 1 if double else half)
-        corners = to_frame(project(part.matrices, CORNERS * edge[0]), number)
-        reach = np.clip(0.4 * _module(corners, edge), 1.5, 12.0)
-        rising = np.full(len(corners), double)
+        edge = np.full(len(rows), half - 1 if double else half)
+        square = CORNERS * (half - 1 if double else half)
+        corners = to_frame(project(part.matrices[rows], square), number)
+        reach = np.clip(0.4 * module[rows], 1.5, 12.0)
+        rising = np.full(len(rows), double)
         for share in (1.0, 0.5):  # the second time nearer, undisturbed by what lies beyond
-            corners = refine_corners(
-                gray, corners, rising, reach=np.maximum(reach * share, 1.5), along=24, across=17
-            )
-        fitted = project(homographies(corners, edge), CORNERS * half)
-        sharp = np.array(BLURS)[part.blur] < 0.3
-        return np.where(sharp[:, None, None], fitted, aligned)
+            near = np.maximum(reach * share, 1.5)
+            corners = refine_corners(gray, corners, rising, reach=near, along=24, across=17)
+        corners = project(homographies(corners, edge), CORNERS * half)
+        if double:  # the farther edge says more, if there is one: not on black
+            reach = np.clip(0.3 * module[rows], 1.2, 6.0)
+            outer = refine_corners(gray, corners, ~rising, reach=reach, along=24, across=17)
+            agree = np.linalg.norm(outer - corners, axis=-1).max(axis=1) < 0.1 * module[rows]
+            corners = np.where(agree[:, None, None], (corners + outer) / 2, corners)
+        aligned[rows] = corners
+        return aligned
 
 
 def _module(corners: np.ndarray, half: np.ndarray) -> np.ndarray:

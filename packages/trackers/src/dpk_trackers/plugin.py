@@ -41,6 +41,12 @@ def dpk_detectors() -> list[DetectorSpec]:
 def dpk_trackers() -> list[TrackerSpec]:
     return [
         TrackerSpec(
+            "barcode",
+            "who is who by their tags; doubtful readings count where that very tag is expected",
+            "dpk_trackers.barcodes.tracking:BarcodeTracker",
+            detector="barcode",
+        ),
+        TrackerSpec(
             "kalman",
             "constant velocity, weak detections in a second stage, pieces joined, camera on demand",
             "dpk_trackers.kalman:KalmanTracker",

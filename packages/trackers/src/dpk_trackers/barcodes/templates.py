@@ -17,6 +17,9 @@ area of a pixel, a usual lens, the interpolation."""
 BLURS = (0.08, 0.16, 0.24, 0.32, 0.4, 0.48, 0.58)
 """Standard deviations in modules for which codes are drawn."""
 
+ONE_THREAD = 262_144
+"""Products (of numbers) in a matrix product up to which OpenBLAS takes no further threads."""
+
 
 class Templates:
     """All codes of a dictionary in all rotations, as a camera would see them, and their slopes."""
@@ -108,20 +111,21 @@ class Drawn:
 
     def likeness(self, flat: np.ndarray) -> np.ndarray:
         """(n, p) gray levels without light, of norm 1 -> (n, 4 count) correlations."""
-        return ((flat @ self._flat.T) @ self._templates.bits.T) / self._norms
+        return product(product(flat, self._flat.T), self._templates.bits.T) / self._norms
 
     def likeness_of(self, flat: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """(n,) the correlation of each with one of them."""
-        products = np.einsum("na,na->n", flat @ self._flat.T, self._templates.bits[rows])
+        bits = self._templates.bits[rows]
+        products = np.einsum("na,na->n", product(flat, self._flat.T), bits)
         return products / self._norms[rows]
 
     def seen(self, rows: np.ndarray) -> np.ndarray:
         """(n, p) brightness from 0 to 1."""
-        return self._templates.bits[rows] @ self._parts
+        return product(self._templates.bits[rows], self._parts)
 
     def gradient(self, rows: np.ndarray) -> np.ndarray:
         """(n, 2, p) change of brightness for each module to the right and down."""
-        return (self._templates.bits[rows] @ self._slopes).reshape(len(rows), 2, -1)
+        return product(self._templates.bits[rows], self._slopes).reshape(len(rows), 2, -1)
 
 
 def _blur_matrix(cells: int, blur: float) -> np.ndarray:
@@ -134,12 +138,28 @@ def _blur_matrix(cells: int, blur: float) -> np.ndarray:
     return np.diff(below, axis=1) / 2
 
 
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The matrix product, in pieces so small that each is computed by the thread that asks.
+
+    Linear algebra libraries share larger products among threads that wait for each other, which
+    takes a hundred times as long as these products themselves where other programs run, too.
+    """
+    rows = max(1, ONE_THREAD // max(right.size, 1))
+    pieces = -(-len(left) // rows)
+    padded = np.zeros((pieces * rows, left.shape[1]), left.dtype)
+    padded[: len(left)] = left
+    parts = padded.reshape(pieces, rows, left.shape[1]) @ right
+    return parts.reshape(pieces * rows, right.shape[1])[: len(left)]
+
+
 def without_light(values: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """(..., p) values less the plane of x and y that fits each row best."""
     basis = np.column_stack([np.ones(len(grid)), grid])
     basis = basis / np.linalg.norm(basis, axis=0)  # orthogonal, as the grid is even
     basis = basis.astype(values.dtype)
-    return values - (values @ basis) @ basis.T
+    rows = values.reshape(-1, values.shape[-1])
+    plane = product(product(rows, basis), basis.T)
+    return values - plane.reshape(values.shape)
 
 
 def _pattern(brighter: np.ndarray) -> np.ndarray:

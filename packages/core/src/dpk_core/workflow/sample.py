@@ -17,9 +17,9 @@ from dpk_core.errors import FileMissingError, ValidationError
 from dpk_core.services.sampling import sample_frames
 from dpk_core.services.storage import append_annotations, read_annotations, write_annotations
 from dpk_core.services.storage.atomic import check_output
-from dpk_core.services.video_paths import locate
 from dpk_core.skeleton import Skeleton
 from dpk_core.workflow.progress import Progress, ignore
+from dpk_core.workflow.taken_frames import frames_by_video, plain_name, taken_frames
 
 if TYPE_CHECKING:
     from dpk_core.services.video import VideoReader
@@ -96,7 +96,7 @@ def sample_videos(
         raise ValidationError("videos: expected at least one")
     present = _present(output, append=append, overwrite=overwrite)
     skeleton = _skeleton(skeleton, present)
-    taken = _frames_by_video(present, output.parent)
+    taken = frames_by_video(present, output.parent)
     notes: list[str] = []
     with ExitStack() as stack:
         if present is not None:
@@ -105,7 +105,7 @@ def sample_videos(
         shape = _common_shape(readers, present, output)
         chosen: dict[str, np.ndarray] = {}
         for name, reader in readers.items():
-            exclude = _taken(taken, name)
+            exclude = taken_frames(taken, name)
             chosen[name] = _choose(name, reader, n_frames, method, seed, exclude, progress, notes)
         images = _ChosenFrames(readers, chosen, shape, progress)
         sources = tuple(Source(name, int(i)) for name, rows in chosen.items() for i in rows)
@@ -118,7 +118,7 @@ def sample_videos(
     return Sampling(
         output=output,
         added={name: len(rows) for name, rows in chosen.items()},
-        skipped={name: len(_taken(taken, name)) for name in chosen},
+        skipped={name: len(taken_frames(taken, name)) for name in chosen},
         n_images=len(sources) + (0 if present is None else len(present)),
         notes=tuple(notes),
     )
@@ -191,27 +191,6 @@ def _skeleton(
     return skeleton
 
 
-def _frames_by_video(present: AnnotationSet | None, folder: Path) -> dict[str, list[int]]:
-    """Frames that a set has already, by portable name and by where the video is: a set may name it
-    relative to itself."""
-    frames: dict[str, list[int]] = {}
-    for source in () if present is None else present.sources or ():
-        if source.video and source.frame >= 0:
-            for name in {_portable(source.video), _place(source.video, folder)}:
-                frames.setdefault(name, []).append(source.frame)
-    return frames
-
-
-def _taken(frames: dict[str, list[int]], name: str) -> list[int]:
-    return sorted({*frames.get(name, []), *frames.get(_place(name, Path()), [])})
-
-
-def _place(video: str, folder: Path) -> str:
-    """Where a video is, "" when it is not there."""
-    found = locate(video, folder)
-    return "" if found is None else found.resolve().as_posix()
-
-
 def _open(
     videos: Sequence[str | PathLike[str]], grayscale: bool, stack: ExitStack
 ) -> dict[str, VideoReader]:
@@ -220,15 +199,10 @@ def _open(
 
     readers: dict[str, VideoReader] = {}
     for video in videos:
-        name = _portable(video)
+        name = plain_name(video)
         if name not in readers:
             readers[name] = stack.enter_context(VideoReader(video, grayscale=grayscale))
     return readers
-
-
-def _portable(video: str | PathLike[str]) -> str:
-    """The path as it was given, with forward slashes and no leading ``./``."""
-    return Path(video).as_posix()
 
 
 def _common_shape(

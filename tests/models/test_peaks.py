@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import PeakDetector
 from dpk_core.testing import check_peak_detector, gaussian_maps
-from dpk_models.peaks import Dark2D, Maxima2D, SubpixelMaxima2D, to_image_coordinates
+from dpk_models.peaks import Dark2D, Maxima2D, SubpixelMaxima2D
 
 DETECTORS = [Maxima2D, SubpixelMaxima2D, Dark2D]
 
@@ -51,7 +51,7 @@ def test_finds_keypoints_anywhere_in_the_image_within_a_twentieth_of_a_pixel():
     """Uniform over all of a 192x192 image at stride 4, the parts of border cells included."""
     true = np.random.default_rng(0).uniform(0, 191, (16, 32, 2))
     peaks = find(gaussian_maps((true + 0.5) / 4 - 0.5, (48, 48), 1.25))
-    assert distance(to_image_coordinates(peaks[..., :2], 4), true).mean() <= 0.02
+    assert distance((peaks[..., :2] + 0.5) * 4 - 0.5, true).mean() <= 0.02
 
 
 def test_the_brightest_pixel_is_the_nearest_one():
@@ -263,9 +263,3 @@ def test_refuses_an_upsample_factor_that_is_none(factor):
 def test_refuses_maps_without_a_batch():
     with pytest.raises(ValidationError, match=r"\(n, h, w, k\)"):
         SubpixelMaxima2D(sigma=1.0)(np.zeros((4, 4, 2), "float32"))
-
-
-def test_image_coordinates_count_from_the_centre_of_the_first_pixel():
-    peaks = np.array([[0.0, 0.0], [1.0, 2.0]])
-    assert to_image_coordinates(peaks, 4).tolist() == [[1.5, 1.5], [5.5, 9.5]]
-    assert to_image_coordinates(peaks, 1).tolist() == peaks.tolist()

@@ -142,6 +142,8 @@ def test_another_run_is_not_overwritten_or_continued(make_model, tmp_path):
         make_model().fit(batch_size=2, epochs=2, run_dir=tmp_path, resume=True)
     with pytest.raises(FileFormatError, match="split"):
         make_model(validation_split=0.4).fit(batch_size=4, run_dir=tmp_path, resume=True)
+    with pytest.raises(FileFormatError, match='augmenter: the run has "none", this is "strong"'):
+        make_model(augmenter="strong").fit(batch_size=4, run_dir=tmp_path, resume=True)
     with pytest.raises(FileMissingError, match="no training run"):
         make_model().fit(run_dir=tmp_path / "absent", resume=True)
     (tmp_path / "checkpoint.npz").write_bytes(b"PK\x03\x04 cut short")
@@ -238,7 +240,10 @@ def test_fewer_images_than_a_batch(make_model, n):
         ({"batch_size": 0}, "batch_size: expected a whole number above 0, found 0"),
         ({"epochs": 1.5}, "epochs: expected a whole number above 0"),
         ({"n_workers": 0}, "n_workers"),
-        ({"time_limit": -1}, "time_limit: expected seconds above 0"),
+        ({"time_limit": -1}, r"time_limit \(seconds\): expected a number above 0, found -1"),
+        ({"time_limit": "20m"}, r"time_limit \(seconds\): expected a number above 0, found '20m'"),
+        ({"learning_rate": "a"}, "learning_rate: expected a number above 0, found 'a'"),
+        ({"checkpoint_every": "a"}, r"checkpoint_every \(seconds\): expected a number"),
         ({"resume": True}, "resume: expected run_dir"),
         ({"epoch": 3}, r"unknown options \['epoch'\]; there are"),
         ({"schedule": "linear"}, "schedule"),

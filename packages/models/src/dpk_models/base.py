@@ -18,6 +18,7 @@ import numpy as np
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Dataset, Model
 from dpk_core.task import Task
+from dpk_models.memory import memory_errors
 
 if TYPE_CHECKING:
     from dpk_core.services.generator import TrainingGenerator
@@ -61,6 +62,10 @@ class PoseModel(Model):
         self.task: Task = self.source if isinstance(self.source, Task) else self.source.task
         self.record: TrainingRecord | None = None
         _check_storable(self.hyperparameters)
+        if not isinstance(self.peak_detector, str):
+            raise ValidationError(
+                f"peak_detector: expected the name of a plugin, found {self.peak_detector!r}"
+            )
         with _seeded_initializers(0 if self.generator is None else self.generator.seed):
             self.network: keras.Model = self.build(self.task)
         _check_network(type(self).__name__, self.network, self.task)
@@ -156,6 +161,13 @@ class PoseModel(Model):
         Returns
         -------
         (n, k, 3) float32 of x, y in pixels of the given images, and a score in [0, 1].
+
+        Raises
+        ------
+        ValidationError
+            For images of another size or type.
+        DeviceMemoryError
+            With the batch size to try.
         """
         from dpk_core.services.inference import predict_images
         from dpk_core.services.test_time import with_mirror
@@ -231,7 +243,8 @@ class PoseModel(Model):
     # -- the compiled prediction ----------------------------------------------------------------
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        return np.asarray(self.predictor.predict_on_batch(images))
+        with memory_errors(len(images), during="prediction"):
+            return np.asarray(self.predictor.predict_on_batch(images))
 
     @cached_property
     def predictor(self) -> keras.Model:

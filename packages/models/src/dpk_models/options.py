@@ -105,8 +105,10 @@ class TrainingOptions:
             check_positive("learning_rate", self.learning_rate)
         if not isinstance(self.ema, (int, float, np.number)) or not 0 <= self.ema < 1:
             raise ValidationError(f"ema: expected a number from 0 to below 1, found {self.ema!r}")
-        if self.time_limit is not None and not self.time_limit > 0:
-            raise ValidationError(f"time_limit: expected seconds above 0, found {self.time_limit}")
+        if self.time_limit is not None:
+            check_positive("time_limit (seconds)", self.time_limit)
+        if self.checkpoint_every != 0:
+            check_positive("checkpoint_every (seconds)", self.checkpoint_every)
         if self.precision not in PRECISIONS:
             raise ValidationError(
                 f"precision: expected {', '.join(PRECISIONS)}; found {self.precision!r}"

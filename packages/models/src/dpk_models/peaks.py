@@ -12,35 +12,13 @@ from keras import ops
 from dpk_core.checks import check_positive
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import PeakDetector
+from dpk_core.services.peaks import LOWEST, NARROWEST, NARROWEST_CURVE, REACH, SMALLEST, TIE
 from dpk_models.device import has_accelerator
 
 Tensor = Any
 
-NARROWEST = 0.35
-"""Map pixels. A Gaussian with a smaller standard deviation falls between the pixels."""
-
-NARROWEST_CURVE = 0.8
-"""Map pixels. Neighbouring values of a narrower Gaussian tell too little of its logarithm."""
-
-LOWEST = 1e-6
-"""Smaller values have the logarithm of this one."""
-
-SMALLEST = 3
-"""Map pixels a side. On a smaller map whole pixels are all that can be told."""
-
-TIE = 1e-5
-"""Two maxima closer than this, relative to the larger one, are equal: the first is taken."""
-
-REACH = 0.75
-"""Map pixels to each side of the coarse maximum that the fine search covers."""
-
 FINE = 0.1
 """Sigma. Between places that lie no farther apart, the correlation is as good as a parabola."""
-
-
-def to_image_coordinates(peaks: Tensor, stride: int) -> Tensor:
-    """(..., 2) of x, y in map pixels -> pixels of the image that the network saw."""
-    return (peaks + 0.5) * stride - 0.5
 
 
 class _MapLayer(keras.layers.Layer, PeakDetector):

@@ -263,6 +263,8 @@ class _Training:
             "task": self.generator.task.to_config(),
             "split": self.record.split,
             "images": _fingerprint(self.generator.dataset),
+            "augmenter": self.generator.augmentation,
+            "recipe": self.options.recipe,
             "batch_size": self.options.batch_size,
             "seed": self.generator.seed,
             "schedule": self.options.schedule,

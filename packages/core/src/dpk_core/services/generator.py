@@ -123,6 +123,7 @@ class TrainingGenerator:
         self.shuffle = bool(shuffle)
         self.split = self._make_split(split, validation_split, group_by)
         self.augmenter = _make_augmenter(augmenter, self.skeleton)
+        self.augmentation = _name_of(augmenter)
         self._examples = _Examples(self.dataset, self.task, cache_bytes)
 
     @property
@@ -286,6 +287,14 @@ def _annotated(dataset: AnnotationSet) -> AnnotationSet:
             f"none of the {len(dataset)} images is marked as annotated; annotate some first{hint}"
         )
     return labelled
+
+
+def _name_of(augmenter: Any) -> str:
+    """What tells one augmentation from another in the notes of a training; settings do not."""
+    if augmenter is None or isinstance(augmenter, str):
+        return augmenter or "none"
+    steps = augmenter if isinstance(augmenter, list | tuple) else [augmenter]
+    return ", ".join(type(step).__name__ for step in steps)
 
 
 def _make_augmenter(augmenter: Any, skeleton: Skeleton) -> Augmenter | None:

@@ -20,6 +20,7 @@ BACKEND_TESTS = (
     "tests/models/test_peaks.py",
     "tests/models/test_prediction.py",
     "tests/models/test_saving.py",
+    "tests/models/test_upsampling.py",
 )
 TEST_TOOLS = (
     "pytest", "pytest-xdist", "hypothesis", "pandas", "tables", "pycocotools", "psutil",

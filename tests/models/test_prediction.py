@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dpk_core import AnnotationSet, Skeleton, Task, TrainingGenerator, VideoReader, VideoWriter
-from dpk_core.errors import ValidationError
+from dpk_core.errors import DeviceMemoryError, ValidationError
 from dpk_models import PoseModel, pose_model
 from dpk_models.maps import MAP_SCALE
 
@@ -150,3 +150,22 @@ def test_a_network_of_the_wrong_shape_is_refused_when_it_is_made():
     task = Task((32, 32, 1), Skeleton(("spot",)))
     with pytest.raises(ValidationError, match=r"expected outputs of \(8, 8, 1\).*found \(32, 32"):
         WrongShape(task)
+
+
+def test_a_full_device_says_which_batch_to_try():
+    import tensorflow as tf
+
+    model = make((32, 32))
+
+    class Full:
+        def predict_on_batch(self, images):
+            raise tf.errors.ResourceExhaustedError(None, None, "no memory left")
+
+    model.__dict__["predictor"] = Full()
+    with pytest.raises(DeviceMemoryError, match=r"during prediction; try batch_size=4"):
+        model.predict(np.zeros((8, 32, 32, 1), np.uint8), batch_size=8)
+
+
+def test_a_peak_detector_is_named():
+    with pytest.raises(ValidationError, match="peak_detector: expected the name of a plugin"):
+        Brightness(make((32, 32)).task, peak_detector=5)

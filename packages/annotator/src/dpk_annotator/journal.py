@@ -267,6 +267,11 @@ class Journal:
         self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
         self.meta[key] = value
 
+    def stored_meta(self, key: str) -> str | None:
+        """One of the things known of the set, as another process may have changed it."""
+        found = self._all("SELECT value FROM meta WHERE key = ?", [key])
+        return str(found[0][0]) if found else None
+
     def note_written(self, base: int, fingerprint: str, seq: int) -> None:
         """Note that a file stamped ``base`` with these labels holds nothing new after ``seq``."""
         self._database.execute(
@@ -369,6 +374,14 @@ class Journal:
             "SELECT batch FROM entries WHERE client = ? AND token = ?", [client, token]
         )
         return int(found[0][0]) if found else None
+
+    def pauses(self, seconds: float, last: int) -> list[tuple[int, float]]:
+        """(seq, time) of the last entries before ``seconds`` without any, the latest first."""
+        query = (
+            "SELECT seq, time FROM (SELECT seq, time, LEAD(time) OVER (ORDER BY seq) AS next "
+            "FROM entries) WHERE next - time > ? ORDER BY seq DESC LIMIT ?"
+        )
+        return self._all(query, [seconds, last])
 
     def seq_at(self, moment: float) -> int:
         """Number of the last entry that was made up to a moment (seconds since 1970)."""

@@ -117,12 +117,11 @@ class Ledger:
         """Do edits at once: all of them, or none when one conflicts or cannot be done."""
         _check_client(client)
         _check_revision(base)
-        journal = self._writable()
+        journal = self.journal_to_write()
         with journal.transaction():
             self._absorb_new()
-            done = None if token is None else journal.by_token(client, token)
-            if done is not None:
-                return self._applied(journal.entries(done - 1, batch=done))
+            if (done := self._done(client, token)) is not None:
+                return done
             self._check_base(base)
             draft, merged = self._draft(), False
             for row, edit in changes:
@@ -142,13 +141,17 @@ class Ledger:
             return Applied(self.seq, rows, self.state(rows[0]) if rows else None, merged)
         return self._applied(entries, merged)
 
-    def change_skeleton(self, change: SkeletonChange, base: int, client: str) -> Applied | Conflict:
+    def change_skeleton(
+        self, change: SkeletonChange, base: int, client: str, token: str | None = None
+    ) -> Applied | Conflict:
         """Take another skeleton; labels follow by name."""
         _check_client(client)
         _check_revision(base)
-        journal = self._writable()
+        journal = self.journal_to_write()
         with journal.transaction():
             self._absorb_new()
+            if (done := self._done(client, token)) is not None:
+                return done
             self._check_base(base)
             refusal = self._skeleton_changed(None, base, client)
             if refusal is not None:
@@ -160,24 +163,33 @@ class Ledger:
                 return refusal
             draft = self._draft()
             draft.change_skeleton(change)
-            entries = self._write(draft.planned, client)
+            entries = self._write(draft.planned, client, token=token)
         self._absorb(entries)
         return self._applied(entries)
 
-    def undo(self, client: str, base: int | None = None) -> Applied | Conflict | None:
+    def undo(
+        self, client: str, base: int | None = None, token: str | None = None
+    ) -> Applied | Conflict | None:
         """Take back the last thing a client did; None when there is nothing."""
-        return self._take_back(client, base, redo=False)
+        return self._take_back(client, base, token, redo=False)
 
-    def redo(self, client: str, base: int | None = None) -> Applied | Conflict | None:
+    def redo(
+        self, client: str, base: int | None = None, token: str | None = None
+    ) -> Applied | Conflict | None:
         """Do again what a client took back last; None when there is nothing."""
-        return self._take_back(client, base, redo=True)
+        return self._take_back(client, base, token, redo=True)
 
-    def restore(self, seq: int, client: str, labels: Labels | None = None) -> Applied:
+    def restore(
+        self, seq: int, client: str, labels: Labels | None = None, token: str | None = None
+    ) -> Applied:
         """Make all labels what they were after an entry (or those given), as one step."""
         _check_client(client)
-        journal = self._writable()
+        _check_revision(seq)
+        journal = self.journal_to_write()
         with journal.transaction():
             self._absorb_new()
+            if (done := self._done(client, token)) is not None:
+                return done
             self._check_base(seq)
             target = self.state_at(seq) if labels is None else labels
             draft = self._draft()
@@ -185,7 +197,7 @@ class Ledger:
                 then = journal.skeleton_at(seq) if labels is None else None
                 draft.change_skeleton(way_back(self._version, target, then))
             draft.turn_into(target)
-            entries = self._write(draft.planned, client)
+            entries = self._write(draft.planned, client, token=token)
         self._absorb(entries)
         return self._applied(entries)
 
@@ -195,7 +207,7 @@ class Ledger:
         ``plan`` is called within the transaction, when all that others wrote is known; ``note``
         is the stamp and fingerprint of the file, of which nothing is new from then on.
         """
-        journal = self._writable()
+        journal = self.journal_to_write()
         with journal.transaction():
             self._absorb_new()
             draft = self._draft()
@@ -216,7 +228,7 @@ class Ledger:
     # -- writing entries --------------------------------------------------------------------------
 
     def _draft(self) -> Draft:
-        return Draft(self.labels, self._version, self.seq, self._writable().next_identity)
+        return Draft(self.labels, self._version, self.seq, self.journal_to_write().next_identity)
 
     def _write(
         self,
@@ -228,7 +240,7 @@ class Ledger:
         token: str | None = None,
     ) -> list[Entry]:
         """Add entries to the journal within the transaction; memory follows after the commit."""
-        journal = self._writable()
+        journal = self.journal_to_write()
         now = max(time.time(), journal.last_time())
         batch = self.seq + 1
         entries = []
@@ -256,7 +268,9 @@ class Ledger:
 
     # -- taking back ------------------------------------------------------------------------------
 
-    def _take_back(self, client: str, base: int | None, *, redo: bool) -> Applied | Conflict | None:
+    def _take_back(
+        self, client: str, base: int | None, token: str | None, *, redo: bool
+    ) -> Applied | Conflict | None:
         _check_client(client)
         if base is not None:
             _check_revision(base)
@@ -264,6 +278,8 @@ class Ledger:
             return None
         with self.journal.transaction():
             self._absorb_new()
+            if (repeated := self._done(client, token)) is not None:
+                return repeated
             self._check_base(base or 0)
             stack = self._stack(client)[int(redo)]
             if not stack:
@@ -278,7 +294,7 @@ class Ledger:
                 if refusal is not None:
                     return refusal
             undoes, redoes = (None, batch) if redo else (batch, None)
-            entries = self._write(draft.planned, client, undoes=undoes, redoes=redoes)
+            entries = self._write(draft.planned, client, undoes=undoes, redoes=redoes, token=token)
         self._absorb(entries)
         return self._applied(entries)
 
@@ -406,7 +422,7 @@ class Ledger:
 
     # -- memory -----------------------------------------------------------------------------------
 
-    def _writable(self) -> Journal:
+    def journal_to_write(self) -> Journal:
         if self.journal is None:
             journal = self._begin(self.labels)
             # Another process may have begun it a moment before, from labels that had changed.
@@ -450,6 +466,16 @@ class Ledger:
             self._stacks[client] = stacks
         return self._stacks[client]
 
+    def _done(self, client: str, token: str | None) -> Applied | None:
+        """What came of a request that is repeated; None when it is a new one."""
+        _check_token(token)
+        if token is None or self.journal is None:
+            return None
+        batch = self.journal.by_token(client, token)
+        return (
+            None if batch is None else self._applied(self.journal.entries(batch - 1, batch=batch))
+        )
+
     def _applied(self, entries: Sequence[Entry], merged: bool = False) -> Applied:
         # Undoing goes backwards; the image where the step began is the one to show.
         order = reversed(entries) if entries and entries[0].undoes else entries
@@ -483,6 +509,15 @@ def _check_client(client: object) -> None:
         )
     if client == FILE:
         raise ValidationError(f"client: {FILE!r} stands for changes made in the file itself")
+
+
+def _check_token(token: object) -> None:
+    if token is not None and not (
+        isinstance(token, str) and 0 < len(token) <= 200 and token.isprintable()
+    ):
+        raise ValidationError(
+            f"token: expected a text of 1 to 200 printable characters, found {token!r}"
+        )
 
 
 def _push(

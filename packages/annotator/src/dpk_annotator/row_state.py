@@ -24,7 +24,10 @@ def _coordinate(value: Any) -> float:
         return math.nan
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise ValidationError(f"a coordinate: expected a number of pixels, found {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValidationError("a coordinate: expected pixels, found a huge number") from None
 
 
 def _same_if_nan(value: float) -> float | None:

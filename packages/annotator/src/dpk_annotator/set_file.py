@@ -47,6 +47,10 @@ class SetChangedError(DpkError):
     """The file was changed while it was being brought up to date."""
 
 
+class FileLockedError(OutputError):
+    """The file is there, but nobody may write it now: protected, or open in another program."""
+
+
 @attrs.frozen
 class Stamp:
     """Whose the labels of a file are: name of the set, last entry, fingerprint of the labels."""
@@ -150,18 +154,19 @@ def write_set(path: Path, labels: Labels, stamp: Stamp, expected: Signature) -> 
 
 
 def check_writable(path: Path) -> None:
-    """OutputError when the file is protected against writing; `rewrite` would replace it."""
+    """FileLockedError when the file is protected against writing; `rewrite` would replace it."""
     try:
         writable = os.access(path, os.W_OK) and path.stat().st_mode & 0o222
     except OSError:
         return
     if not writable:
-        raise OutputError(f"cannot write {path}: it is read-only; make it writable")
+        raise FileLockedError(f"cannot write {path}: it is read-only; make it writable")
 
 
 @contextmanager
 def nobody_writes(path: Path) -> Iterator[None]:
-    """Hold off programs that would open the file for writing; OutputError when one has it open.
+    """Hold off programs that would open the file for writing; FileLockedError when
+    one has it open.
 
     HDF5 locks a file that is open: shared for readers, which disturb nobody, else exclusive.
     Source: HDF5 1.10 and later, "File Locking Under HDF5", H5FDsec2.c (flock).
@@ -177,7 +182,7 @@ def nobody_writes(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputError(
+            raise FileLockedError(
                 f"cannot write {path}: another program has it open for writing; close it there"
             ) from None
         except OSError:  # a disk without locks: what changes is still seen by date and size

@@ -1,0 +1,218 @@
+"""Bringing a file and its journal together: which of them knows what, and whether they belong.
+
+The journal is the truth of who did what; the file is what every program can read. The file says by
+its stamp up to which entry it holds the labels. Other programs may have changed the file, put back
+an old copy, or put another set in its place; a journal may be missing, damaged, or somebody else's.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from dpk_annotator.draft import apply_entry
+from dpk_annotator.journal import GROW, Entry, Journal, JournalDamagedError, salvage
+from dpk_annotator.journal_place import adopt, place_for, put_aside
+from dpk_annotator.labels import Labels
+from dpk_annotator.ledger import Ledger
+from dpk_annotator.set_file import SetOnDisk, image_digests
+from dpk_core.errors import DpkError, FileFormatError, OutputError
+
+RECOVERED = "(recovered)"
+"""Who made the changes that were read from a damaged journal."""
+
+NOT_WRITTEN = -1
+"""Stands for the entry up to which a file is, when it holds no such state."""
+
+
+class OtherSetError(DpkError):
+    """Where the set was, there is another one now."""
+
+
+@attrs.define
+class Opened:
+    """Labels with their journal, as they were found.
+
+    Parameters
+    ----------
+    ledger
+        Labels as they are after the journal's last entry.
+    file_seq
+        Entry up to which the file holds the labels, `NOT_WRITTEN` when it must be written.
+    set_id
+        Name of the set: the journal's, or the one that it will get.
+    place
+        Where the journal is, or will be.
+    notices
+        What a user should know.
+    """
+
+    ledger: Ledger
+    file_seq: int
+    set_id: str
+    place: Path
+    notices: list[str]
+
+
+def open_journal(path: Path, disk: SetOnDisk, *, read_only: bool) -> Opened:
+    """The labels of a file with all that its journal knows.
+
+    A journal that does not belong to the file, or is damaged, is put aside under another name and
+    never deleted; of a damaged one, what can be read and is not in the file yet is taken over.
+
+    Raises
+    ------
+    OutputError
+        When there is a journal that can be neither read nor put aside.
+    """
+    notices: list[str] = []
+    place = place_for(path)
+    if not place.exists() and disk.stamp is not None and not read_only:
+        place = adopt(path, disk.stamp.set_id) or place
+    journal, saved = None, None
+    try:
+        journal = Journal.open(place)
+    except JournalDamagedError as error:
+        if read_only:
+            notices.append(f"{error}; the labels shown are those of the file")
+        else:
+            saved = _salvaged(place, disk)
+            aside = put_aside(place, "damaged")
+            notices.append(f"{error}; it was put aside as {aside.name}")
+    except OutputError:
+        if not read_only:
+            raise
+        notices.append(f"the journal {place} cannot be read; the labels are those of the file")
+    if journal is not None:
+        why = _strangeness(journal, disk)
+        if why is not None:
+            journal.close()
+            journal = None
+            if read_only:
+                notices.append(f"the journal {place.name} {why}; the labels are those of the file")
+            else:
+                aside = put_aside(place, "other")
+                notices.append(f"the journal {why}; it was put aside as {aside.name}")
+    set_id = uuid.uuid4().hex if journal is None else journal.set_id
+    opened = _opened(journal, disk, set_id, place, notices)
+    if saved is not None and not saved.same_as(opened.ledger.labels):
+        opened.ledger.restore(0, RECOVERED, saved)
+        opened.file_seq = NOT_WRITTEN
+        notices.append("edits that were not in the file yet were recovered from it")
+    return opened
+
+
+def find_base(journal: Journal, disk: SetOnDisk) -> int | None:
+    """The entry whose labels the file began from; None when it is another set's file."""
+    if len(disk.labels) < _images_known(journal):
+        return None
+    stamp = disk.stamp
+    if stamp is not None and stamp.set_id == journal.set_id:
+        return stamp.seq if stamp.seq <= journal.last_seq() else None
+    base = journal.base_of(disk.fingerprint)
+    if base is None and _has_same_images(journal, disk):
+        base = journal.last_written()
+    return base
+
+
+def is_as_written(journal: Journal, disk: SetOnDisk) -> bool:
+    """Whether the file's labels are those that a store wrote, to the last bit."""
+    stamp = disk.stamp
+    return (
+        stamp is not None
+        and stamp.set_id == journal.set_id
+        and stamp.fingerprint == disk.fingerprint
+    )
+
+
+def has_news(journal: Journal, disk: SetOnDisk, base: int) -> bool:
+    """Whether there are changes of another program in the file that nobody has taken in yet."""
+    if is_as_written(journal, disk):
+        return False
+    return journal.written_up_to(base, disk.fingerprint) is None
+
+
+def journal_maker(place: Path, set_id: str, disk: SetOnDisk) -> Callable[[Labels], Journal]:
+    """What begins the journal when there is something to write."""
+
+    def begin(labels: Labels) -> Journal:
+        digests = {
+            str(row): digest for row, digest in image_digests(disk.annotations.images).items()
+        }
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot make {place.parent} for the journal ({error.strerror}); nothing is saved"
+            ) from None
+        known = {"set_id": set_id, "images": str(len(labels)), "digests": json.dumps(digests)}
+        return Journal.create(place, known, labels)
+
+    return begin
+
+
+# -- small parts ------------------------------------------------------------------------------
+
+
+def _opened(
+    journal: Journal | None, disk: SetOnDisk, set_id: str, place: Path, notices: list[str]
+) -> Opened:
+    labels, seq, file_seq = disk.labels.copy(), 0, 0
+    begin = journal_maker(place, set_id, disk)
+    if journal is not None:
+        base = find_base(journal, disk)
+        assert base is not None
+        if is_as_written(journal, disk) and disk.has_marks:
+            seq = base
+        else:
+            seq, labels = journal.snapshot(journal.last_seq())
+        file_seq = NOT_WRITTEN if has_news(journal, disk, base) else base
+        if base < journal.last_written():
+            notices.append(
+                "the file is older than the journal beside it (an old copy?); all edits of the "
+                "journal are shown; to go back, restore an earlier moment from the history"
+            )
+    return Opened(Ledger(labels, journal, seq, begin), file_seq, set_id, place, notices)
+
+
+def _strangeness(journal: Journal, disk: SetOnDisk) -> str | None:
+    """Why a journal cannot be this file's; None when it can."""
+    if len(disk.labels) < _images_known(journal):
+        return "knows of more images than the file has"
+    stamp = disk.stamp
+    if stamp is not None and stamp.set_id == journal.set_id and stamp.seq > journal.last_seq():
+        return "is older than the file"
+    return "belongs to another set" if find_base(journal, disk) is None else None
+
+
+def _images_known(journal: Journal) -> int:
+    grown = journal.entries(kind=GROW, last=1)
+    return int(grown[-1].edit["n"] if grown else journal.meta.get("images", 0))
+
+
+def _has_same_images(journal: Journal, disk: SetOnDisk) -> bool:
+    try:
+        known = {int(row): text for row, text in json.loads(journal.meta["digests"]).items()}
+        return image_digests(disk.annotations.images, list(known)) == known
+    except (KeyError, ValueError, AttributeError, FileFormatError):
+        return False
+
+
+def _salvaged(place: Path, disk: SetOnDisk) -> Labels | None:
+    """The file's labels with the edits that a damaged journal still tells of."""
+    if disk.stamp is not None and disk.stamp.fingerprint != disk.fingerprint:
+        return None  # changed by another program: nobody knows what the entries belong to
+    labels = disk.labels.copy()
+
+    def keep(entry: Entry) -> None:
+        try:
+            apply_entry(labels, entry)
+        except (DpkError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise JournalDamagedError(str(error)) from None
+
+    salvage(place, 0 if disk.stamp is None else disk.stamp.seq, keep)
+    return labels

@@ -121,13 +121,13 @@ def _follow(tracker: Tracker, scene: Scene, finish: bool) -> tuple[Rows, float, 
     """Rows, seconds without those that pictures took, seconds that those took."""
     rows, took, looked = [], 0.0, 0.0
     for number, (detections, image) in enumerate(_watched(scene, tracker.uses_frames)):
-        began = time.perf_counter()
+        began = time.process_time()
         if image is not None and isinstance(tracker, KalmanTracker):
             tracker.watch(detections, image)
-            looked += time.perf_counter() - began
-            began = time.perf_counter()
+            looked += time.process_time() - began
+            began = time.process_time()
         rows.append(tracker.update(number, detections, image))
-        took += time.perf_counter() - began
+        took += time.process_time() - began
     tracks = _joined(rows)
     if finish:
         tracks = tracker.finish(tracks)
@@ -141,9 +141,9 @@ def _follow_other(tracker: Any, scene: Scene, see: bool) -> tuple[Rows, float, f
             xyxy=detections.boxes.astype(np.float32), confidence=detections.score
         )
         color = None if image is None else np.repeat(image, 3, axis=2)
-        began = time.perf_counter()
+        began = time.process_time()
         found = tracker.update(given, color) if see else tracker.update(given)
-        took += time.perf_counter() - began
+        took += time.process_time() - began
         known = found.tracker_id >= 0
         rows.append((found.tracker_id[known], found.xyxy[known].astype(float)))
     return (rows, 0.0, took) if see else (rows, took, 0.0)

@@ -14,7 +14,7 @@ from dpk_trackers.assignment import assign, check_number, check_setting, in_orde
 from dpk_trackers.camera_motion import METHODS, CameraMotion
 from dpk_trackers.interpolation import interpolate
 from dpk_trackers.kalman_filter import MotionFilter
-from dpk_trackers.similarity import SIGMA, BodyScale, body_areas, iou, oks
+from dpk_trackers.similarity import SIGMA, BodyScale, body_areas, iou, log_sizes, oks
 from dpk_trackers.smoothing import smooth as smoothed
 from dpk_trackers.stabilizing import Stabilizer
 from dpk_trackers.stitching import stitch
@@ -30,6 +30,10 @@ _SURE = 10.0
 _HIT, _MISS = 1.0, 1.0
 """What a sighting adds to the log odds beside its score, and each of the first misses takes."""
 _MISSES = 3
+_SIZES = 30
+"""Sightings over which the size of an individual is averaged."""
+_LEAST_SIZE = 4e-4
+"""Variance of the log of a size, that of 2 %: no detector is better for long."""
 _DRIVE = 0.03
 """Presumed change of velocity in a frame, in body sizes a frame, before anything is learned."""
 
@@ -47,6 +51,9 @@ class KalmanTracker(Tracker):
     ----------
     max_gap
         Frames that an individual may be missing and still be the same one.
+    wait
+        Frames of them that it is waited for as the video goes on; pieces with a longer gap between
+        them are joined at the end, when it is known how both go on.
     strong, weak, start
         Scores from which a detection counts in the first assignment, in the second, and may begin
         a new individual.
@@ -89,6 +96,7 @@ class KalmanTracker(Tracker):
     def __init__(
         self,
         max_gap: int = 60,
+        wait: int = 10,
         strong: float = 0.5,
         weak: float = 0.1,
         start: float = 0.6,
@@ -96,7 +104,7 @@ class KalmanTracker(Tracker):
         camera: str = "none",
         noise: float | None = None,
         clutter: float = 0.003,
-        overlap: float = 2.0,
+        overlap: float = 5.0,
         pose: float = 8.0,
         sigmas: float | list[float] = SIGMA,
         persistence: float = 20.0,
@@ -108,6 +116,7 @@ class KalmanTracker(Tracker):
         if camera not in METHODS:
             raise ValidationError(f"camera: expected one of {METHODS}, found {camera!r}")
         self.max_gap = int(check_setting("max_gap", max_gap, 0))
+        self.wait = min(self.max_gap, int(check_setting("wait", wait, 0)))
         self.strong = check_setting("strong", strong, 0, 1)
         self.weak = check_setting("weak", weak, 0, 1)
         self.start = check_setting("start", start, 0, 1)
@@ -132,6 +141,7 @@ class KalmanTracker(Tracker):
         self._next = 0
         self._of = _columns(0)
         self._pose: np.ndarray | None = None
+        self._sizes: tuple[float, ...] = 0.0, 0.0, 0.0  # mean log, variance in one, variance in all
         self._density = np.full(2, self.clutter)
         self._extent = np.full((2, 2), np.nan)
         self._born = 0
@@ -140,11 +150,13 @@ class KalmanTracker(Tracker):
         self._early: list[Tracks] = []
         self._evidence = Evidence()
         self._stabilizer = Stabilizer()
+        self._size: tuple[int, ...] | None = None
 
     def watch(self, detections: Detections, frame: np.ndarray) -> None:
         """See how the camera moved; `update` does it where it has not been done."""
         if self._motion is not None:
             self._move = self._motion.see(frame, detections)
+            self._size = frame.shape[:2]
 
     def update(
         self, number: int, detections: Detections, frame: np.ndarray | None = None
@@ -173,7 +185,18 @@ class KalmanTracker(Tracker):
         whole = interpolate(vote(whole, tags), self.fill_gap)
         if self.smooth:
             whole = smoothed(whole)
-        return self._stabilizer.to_frames(whole)
+        return self._in_view(self._stabilizer.to_frames(whole))
+
+    def _in_view(self, tracks: Tracks) -> Tracks:
+        """Without what was filled in where the camera did not look: animals on the ground behind
+        the edge of the picture. Rows that were seen stay."""
+        if self._size is None:
+            return tracks
+        limit = np.array(self._size[::-1]) - 0.5
+        place = np.stack([tracks.x, tracks.y], axis=1)
+        with np.errstate(invalid="ignore"):
+            outside = ((place < -0.5) | (place > limit)).any(axis=1)
+        return tracks[np.flatnonzero(~(outside & tracks.interpolated))]
 
     # -- one frame --------------------------------------------------------------------------------
 
@@ -244,8 +267,41 @@ class KalmanTracker(Tracker):
             expected = self._pose + shift[:, None]
             alike = oks(expected, found.keypoints, self._of["area"], self.sigmas)
             cost = cost + self.pose * np.where(np.isnan(alike), 0, 1 - alike)
+        cost = cost + self._size_costs(found)
         mine, theirs = self._of["tag"][:, None], found.id
         return np.where((mine != theirs) & (mine != NO_ID) & (theirs != NO_ID), np.inf, cost)
+
+    def _size_costs(self, found: Detections) -> np.ndarray:
+        """-2 log of how much likelier a size is of one than of any other."""
+        size = log_sizes(found.width, found.height, found.angle)
+        mean, within, spread = self._sizes
+        if not (np.isfinite(size).any() and spread > within > 0):
+            return np.zeros((1, 1))
+        gap = (size - self._of["size"][:, None]) ** 2
+        same = within * (1 + 1 / np.maximum(1, np.minimum(self._of["hits"], _SIZES)))[:, None]
+        said = gap / same + np.log(same / spread) - np.minimum((size - mean) ** 2 / spread, 4)
+        return np.where(np.isnan(said), 0.0, np.clip(said, -4, 8))
+
+    def _learn_sizes(self, found: Detections, rows: np.ndarray, columns: np.ndarray) -> None:
+        """Average the sizes of individuals; how they vary in one, and from one to the other."""
+        size = log_sizes(found.width, found.height, found.angle)[columns]
+        known = np.isfinite(size)
+        rows, size = rows[known], size[known]
+        if not len(rows):
+            return
+        old, hits = self._of["size"][rows], self._of["hits"][rows]
+        gap = size - old
+        step = 1 / np.clip(hits, 1, _SIZES)
+        self._of["size"][rows] = np.where(np.isnan(gap), size, old + step * np.nan_to_num(gap))
+        settled = (hits >= 10) & np.isfinite(gap)
+        if settled.sum() < 2:
+            return
+        before, all_sizes, gap = self._sizes, size[settled], gap[settled]
+        mean = float(self._of["size"][rows[settled]].mean())
+        within = float(np.minimum(gap**2, 9 * before[1] if before[1] else np.inf).mean())
+        now = mean, max(within, _LEAST_SIZE), float(((all_sizes - mean) ** 2).mean())
+        rate = 0.03 * min(1.0, len(gap) / 10) if before[1] else 1.0
+        self._sizes = tuple(old + rate * (new - old) for old, new in zip(before, now, strict=True))
 
     def _limit(self, weak: bool) -> float:
         """-2 log of how densely newcomers and false detections lie."""
@@ -293,6 +349,7 @@ class KalmanTracker(Tracker):
         of["place"][rows] = np.stack([found.x, found.y], axis=1)[columns]
         boxes = found.boxes[columns] - np.tile(of["place"][rows], 2)
         of["boxes"][rows] = np.where(np.isnan(boxes), of["boxes"][rows], boxes)
+        self._learn_sizes(found, rows, columns)
         areas = body_areas(found)[columns]
         of["area"][rows] = np.where(np.isnan(areas), of["area"][rows], areas)
         of["tag"][rows] = np.where(found.id[columns] == NO_ID, of["tag"][rows], found.id[columns])
@@ -305,7 +362,7 @@ class KalmanTracker(Tracker):
 
     def _forget(self, number: int) -> None:
         gap = number - self._of["seen"]
-        alive = np.where(self._of["id"] >= 0, gap <= self.max_gap, gap <= 2)
+        alive = np.where(self._of["id"] >= 0, gap <= self.wait + 1, gap <= 2)
         self._keep(alive & (self._of["odds"] >= 0))
 
     def _keep(self, chosen: np.ndarray) -> None:
@@ -373,7 +430,7 @@ def _logit(score: np.ndarray) -> np.ndarray:
 def _columns(n: int) -> dict[str, np.ndarray]:
     """What is known of n individuals: id (-1 not yet), key (from birth on), tag that was read,
     sightings, frame of the last one, the detection that is theirs, place and area when seen last,
-    and box around that place."""
+    mean log of the size, and box around that place."""
     return {
         "id": np.full(n, -1),
         "key": np.full(n, -1),
@@ -384,5 +441,6 @@ def _columns(n: int) -> dict[str, np.ndarray]:
         "column": np.full(n, -1),
         "place": np.full((n, 2), np.nan),
         "area": np.full(n, np.nan),
+        "size": np.full(n, np.nan),
         "boxes": np.full((n, 4), np.nan),
     }

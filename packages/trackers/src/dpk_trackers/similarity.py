@@ -88,6 +88,19 @@ def body_areas(detections: Detections) -> np.ndarray:
     return np.where(areas > 0, areas, np.nan)
 
 
+def log_sizes(width: np.ndarray, height: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """(m,) log of the size of each body in pixels, whichever way it is turned; NaN unknown.
+
+    The mean extent of a box that turns with the body. The upright box around a turned ellipse
+    changes in width, height and area, but not in its diagonal, the root of the sum of the squared
+    axes: that is taken where there is no angle.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        upright = 0.5 * np.log((width**2 + height**2) / 2)
+        sizes = np.where(np.isnan(angle), upright, 0.5 * np.log(width * height))
+    return np.where(np.isfinite(sizes), sizes, np.nan)
+
+
 class BodyScale:
     """The usual size of a body in pixels, the unit of distances that nobody gave in pixels.
 

@@ -26,7 +26,7 @@ class Stabilizer:
         self._to_frame.append(compose(move, before))
 
     def to_ground(self, tracks: Tracks) -> Tracks:
-        """Positions and angles as if the camera stood still."""
+        """Positions, angles and extents as if the camera stood still."""
         if not self._numbers:
             return tracks
         matrices = self._matrices(tracks)
@@ -48,4 +48,6 @@ def _moved(tracks: Tracks, matrices: np.ndarray) -> Tracks:
     x, y = (np.einsum("nij,nj->ni", matrices[:, :, :2], place) + matrices[:, :, 2]).T
     turn = np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])
     angle = np.angle(np.exp(1j * (tracks.angle + turn)))
-    return attrs.evolve(tracks, x=x, y=y, angle=angle)
+    zoom = np.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
+    extent = {"width": tracks.width * zoom, "height": tracks.height * zoom}
+    return attrs.evolve(tracks, x=x, y=y, angle=angle, **extent)

@@ -9,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dpk_core.tracks import Tracks
 from dpk_trackers.assignment import assign
+from dpk_trackers.similarity import log_sizes
 
 _PAST = 5
 """Rows over which the velocity at an end is taken."""
@@ -73,9 +74,8 @@ class _Pieces:
         order = np.lexsort((tracks.frame, tracks.id))
         self.frame, self.row_id = tracks.frame[order], tracks.id[order]
         self.place = np.stack([tracks.x[order], tracks.y[order]], axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.size = np.log(np.sqrt(tracks.width[order] * tracks.height[order]))
-        self.size[~np.isfinite(self.size)] = np.nan
+        extent = tracks.width[order], tracks.height[order], tracks.angle[order]
+        self.size = log_sizes(*extent)
         self.ids, self.first = np.unique(self.row_id, return_index=True)
         self.last = np.append(self.first[1:], len(order)) - 1
         self.piece = np.repeat(np.arange(len(self.ids)), self.last - self.first + 1)

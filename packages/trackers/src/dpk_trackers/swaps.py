@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from dpk_core.detections import NO_ID, Detections
 from dpk_core.tracks import Tracks
+from dpk_trackers.similarity import log_sizes
 
 _WINDOW = 60
 """Rows before and after a meeting that are compared."""
@@ -246,8 +247,9 @@ def _features(tracks: Tracks, shapes: np.ndarray | None) -> np.ndarray:
         extent = np.log(np.stack([tracks.width, tracks.height], axis=1))
     extent[~np.isfinite(extent)] = np.nan
     upright = np.isnan(tracks.angle)
-    # The extent of an upright box changes as an animal turns; its area changes less.
-    extent[upright] = extent[upright].mean(axis=1, keepdims=True)
+    # The sides of an upright box change as an animal turns: what is known is its size, only.
+    sizes = log_sizes(tracks.width, tracks.height, tracks.angle)
+    extent[upright] = np.stack([sizes, np.full(len(tracks), np.nan)], axis=1)[upright]
     if shapes is None or not shapes.shape[1]:
         return extent
     return np.concatenate([extent, shapes], axis=1)

@@ -158,6 +158,24 @@ def test_pictures_without_tags_give_nothing():
         assert len(SOFT["double"].read(scene.image)) == 0
 
 
+def test_a_soiled_tag_is_doubtful_and_no_reading_unless_asked_for():
+    soiled = []
+    for tag_id in range(12):
+        image, _, centre = painted(TAGS, tag_id, 40, 0.3)
+        x, y = (int(round(v)) for v in centre)
+        image[y - 6 : y + 3, x - 2 : x + 10] = 128
+        soiled.append(image)
+    hopeful = SoftReader(TAGS, doubtful=True)
+    doubted = 0
+    for tag_id, image in enumerate(soiled):
+        strict, all_of_them = SOFT["double"].read(image), hopeful.read(image)
+        sure = all_of_them.score >= hopeful.score
+        np.testing.assert_array_equal(all_of_them.id[sure], strict.id)
+        assert (all_of_them.score[~sure] < 0.5 * hopeful.score).all()
+        doubted += int((all_of_them.id[~sure] == tag_id).sum())
+    assert doubted >= 6
+
+
 def test_the_drawn_truth_is_the_centre_of_gravity():
     # A white square without ink: its centre of gravity is known without any reader.
     matrix = tag_homography((40.3, 35.8), 21.0, turn=0.5, tilt=0.0, towards=0.0, distance=20.0)

@@ -11,7 +11,12 @@ from dpk_core.detections import Detections
 from dpk_core.errors import ValidationError
 from dpk_core.tracks import Tracks
 from dpk_trackers.assignment import join
+from dpk_trackers.barcode_detector import BarcodeDetector
+from dpk_trackers.barcodes import TagDictionary
+from dpk_trackers.barcodes.synthetic import draw_tag, tag_homography
 from dpk_trackers.barcodes.tracking import BarcodeTracker
+
+TAGS = TagDictionary.generate(5, distance=7, count=40, seed=1)
 
 
 def read(*rows: tuple[int, float, float, float], angle: float = 0.0) -> Detections:
@@ -21,6 +26,37 @@ def read(*rows: tuple[int, float, float, float], angle: float = 0.0) -> Detectio
     return Detections(
         x, y, np.full(m, 20.0), np.full(m, 20.0), np.full(m, angle), score, ids.astype(int)
     )
+
+
+def soiled_film(n: int = 24) -> tuple[list[np.ndarray], np.ndarray]:
+    """Frames in which tag 3 walks to the right and is soiled from the eighth on, with its places;
+    in the twelfth another one, soiled as well, is put down far from it."""
+    frames, places = [], np.array([(40 + 3.0 * i, 60 + 0.5 * i) for i in range(n)])
+    for i, place in enumerate(places):
+        picture = np.full((220, 200), 150, np.float32)
+        shown = [place, (100.0, 180.0)] if i == 12 else [place]
+        for x, y in shown:
+            matrix = tag_homography((x, y), 36, turn=0.2, tilt=0.0, towards=0.0, distance=20.0)
+            draw_tag(picture, TAGS.picture(3), matrix, white=225, black=25, paper=0.1)
+            if i >= 8:
+                picture[int(y) - 6 : int(y) + 3, int(x) - 2 : int(x) + 8] = 128
+        frames.append(np.round(picture).astype(np.uint8)[..., None])
+    return frames, places
+
+
+def test_soiled_tags_are_followed_where_they_are_expected_and_nowhere_else():
+    frames, places = soiled_film()
+    counts = {}
+    for doubtful in (False, True):
+        detector, tracker = BarcodeDetector(TAGS, doubtful=doubtful), BarcodeTracker()
+        found = [detector.detect(frame) for frame in frames]
+        tracks = join([tracker.update(n, seen) for n, seen in enumerate(found)])
+        counts[doubtful] = len(tracks)
+        assert set(tracks.id.tolist()) == {3}
+        away = np.hypot(*(places[tracks.frame].T - np.stack([tracks.x, tracks.y])))
+        assert away.max() < 1.0
+    assert counts == {False: 8, True: 24}
+    assert len(found[12]) == 2  # the other one was seen, and left out
 
 
 def run(tracker: BarcodeTracker, stream: dict[int, Detections]) -> Tracks:

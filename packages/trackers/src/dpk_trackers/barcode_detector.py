@@ -18,7 +18,9 @@ class BarcodeDetector(Detector):
     """Reads 2-D barcodes (Graving 2017, pinpoint); ids are those of the dictionary.
 
     Width and height of a detection are the side of its tag's black square; its angle is that of
-    the tag's own x axis.
+    the tag's own x axis. Doubtful readings have a score below 0.4 (by default): `BarcodeTracker`
+    takes them where that very tag is expected, and a tracker for any detections takes them for weak
+    ones.
 
     Parameters
     ----------
@@ -29,6 +31,8 @@ class BarcodeDetector(Detector):
         "soft" (ours), "aruco" or "apriltag".
     ids
         Only these are in use; others are not looked for. Default: all.
+    doubtful
+        Give doubtful readings, too; the reader "soft" alone knows them.
     options
         Of the reader.
 
@@ -46,6 +50,7 @@ class BarcodeDetector(Detector):
         *,
         reader: str = "soft",
         ids: Sequence[int] | None = None,
+        doubtful: bool = True,
         **options: Any,
     ) -> None:
         if dictionary is None:
@@ -53,6 +58,8 @@ class BarcodeDetector(Detector):
                 "barcode: expected a dictionary of tags; name its file (--detector-set "
                 "dictionary=tags.json), or one of OpenCV's (dictionary=DICT_4X4_50)"
             )
+        if reader == "soft":
+            options["doubtful"] = doubtful
         tags = dictionary if isinstance(dictionary, TagDictionary) else _load(str(dictionary))
         try:
             self.reader = make_reader(reader, tags if ids is None else tags.choose(ids), **options)

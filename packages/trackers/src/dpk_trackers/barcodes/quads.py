@@ -22,8 +22,11 @@ WINDOW = 5
 """Side of the neighbourhood in pixels of the level."""
 SMOOTHING = 0.6
 """Standard deviation of the smoothing before, in pixels of the level."""
-CONTRAST = 2
-"""Gray levels by which a marked pixel differs from the mean of its neighbourhood."""
+CONTRAST = (2, 3)
+"""Gray levels by which a marked pixel differs from the mean of its neighbourhood: in a quiet frame,
+and in a restless one, which would have countless outlines of nothing otherwise."""
+RESTLESS = 2.0
+"""Activity of half of the frame from which it counts as restless."""
 ACTIVITY = (5.0, 8.0)
 """Gray levels by which pixels differ from their neighbourhood on average where a tag may be: at
 least, and at most when the whole frame is restless."""
@@ -105,9 +108,10 @@ def find_quads(levels: list[Level], smallest: float, pool: Executor | None = Non
 def _masks(level: Level, smallest: float) -> list[tuple[np.ndarray, float]]:
     """What is darker than its neighbourhood, and what is brighter."""
     mean = cv2.blur(level.smooth, (WINDOW, WINDOW))
-    active = _active(level.smooth, mean)
-    dark = active & cv2.compare(level.smooth, cv2.subtract(mean, CONTRAST), cv2.CMP_LT)
-    active &= cv2.compare(level.smooth, cv2.add(mean, CONTRAST), cv2.CMP_GT)
+    active, usual = _active(level.smooth, mean)
+    contrast = CONTRAST[int(usual >= RESTLESS)]
+    dark = active & cv2.compare(level.smooth, cv2.subtract(mean, contrast), cv2.CMP_LT)
+    active &= cv2.compare(level.smooth, cv2.add(mean, contrast), cv2.CMP_GT)
     return [(dark, smallest), (active, smallest)]
 
 
@@ -116,12 +120,14 @@ def _join(found: list[tuple[np.ndarray, np.ndarray]]) -> Quads:
     return Quads(np.concatenate([dark, bright]), np.concatenate([holes_in_dark, ~holes_in_bright]))
 
 
-def _active(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Mask of where so much goes on that a tag may be there; most of a frame is ruled out."""
+def _active(smooth: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, float]:
+    """Mask of where so much goes on that a tag may be there; most of a frame is ruled out. And
+    the activity of half of the frame."""
     activity = cv2.blur(cv2.absdiff(smooth, mean), (15, 15))
     usual = float(np.median(activity[::8, ::8]))
     least = float(np.clip(round(REST * usual), *ACTIVITY))
-    return cv2.dilate((activity >= least).astype(np.uint8) * 255, np.ones((13, 13), np.uint8))
+    busy = (activity >= least).astype(np.uint8) * 255
+    return cv2.dilate(busy, np.ones((13, 13), np.uint8)), usual
 
 
 def _outlined(mask: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,10 @@ from dpk_trackers.barcodes.quads import Level, Quads, find_quads, pyramid, to_fr
 from dpk_trackers.barcodes.readers import Readings, TagReader
 from dpk_trackers.barcodes.templates import BLURS, Templates
 
+LOOSE = {"score": 0.75, "margin": 0.3, "rings": 0.6, "contradiction": 2.0}
+"""Of what is asked of a reading, how much a doubtful one needs (or may have, of contradiction)."""
+DOUBT = 0.5
+"""Of the least score, what doubtful readings have at most."""
 FITTED = 3.0
 """Pixels of a module from which edges are fitted in the frame."""
 DISTINCT = 2.0
@@ -64,6 +68,9 @@ class SoftReader(TagReader):
         the contrast.
     contrast
         Least gray levels between black and white, as they are seen.
+    doubtful
+        Give readings, too, that fall somewhat short of these limits. Their scores, below half of
+        ``score``, say how little: nobody is to believe them who does not expect that tag there.
     threads
         That look for outlines at the same time.
 
@@ -83,10 +90,11 @@ class SoftReader(TagReader):
         smallest: float = 12.0,
         largest: float = np.inf,
         score: float = 0.8,
-        margin: float = 0.35,
+        margin: float = 0.45,
         rings: float = 0.5,
         contradiction: float = 0.3,
         contrast: float = 10.0,
+        doubtful: bool = False,
         threads: int = 2,
     ) -> None:
         super().__init__(dictionary)
@@ -99,6 +107,7 @@ class SoftReader(TagReader):
         self.smallest, self.largest = float(smallest), float(largest)
         self.score, self.margin, self.rings = score, margin, rings
         self.contradiction, self.contrast = contradiction, contrast
+        self.doubtful = bool(doubtful)
         self.templates = Templates(dictionary)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
@@ -107,7 +116,8 @@ class SoftReader(TagReader):
             return Readings.none()
         levels = pyramid(gray, self.smallest, self.largest)
         quads = find_quads(levels, 0.6 * self.smallest, self._pool)
-        parts = [self._read_level(*pair) for pair in zip(levels, quads, strict=True)]
+        go_through = map if self._pool is None else self._pool.map
+        parts = list(go_through(self._read_level, levels, quads))
         found = [part for part in parts if part is not None]
         if not found:
             return Readings.none()
@@ -145,7 +155,7 @@ class SoftReader(TagReader):
         if not len(good):
             return None
         match = decode(gray[good], templates.usual_blur(module[good]), templates)
-        promising = np.flatnonzero(match.score > self.score - 0.2)
+        promising = np.flatnonzero(match.score > self.score - (0.3 if self.doubtful else 0.2))
         good, match = good[promising], _rows(match, promising)
         matrices, module = matrices[good], module[good]
         best = _best_of_each(matrices[:, :2, 2] / matrices[:, 2:, 2], 2.5 * module, match.score)
@@ -154,16 +164,33 @@ class SoftReader(TagReader):
         matrices = align(level, matrices, match, blur, templates)
         gray = read_gray(level, matrices, templates)
         match, rings = decode(gray, blur, templates), ring_score(gray, templates)
-        good = np.flatnonzero(
-            (match.score >= self.score)
-            & (match.margin >= self.margin)
-            & (rings >= self.rings)
-            & (match.contrast >= self.contrast)
-            & (contradiction(gray, match, blur, templates) <= self.contradiction)
-        )
+        against = contradiction(gray, match, blur, templates)
+        score = self._believed(match, rings, against)
+        good = np.flatnonzero((score > 0) & (match.contrast >= self.contrast))
         if not len(good):
             return None
+        match = attrs.evolve(match, score=score)
         return _Found(level, matrices[good], _rows(match, good), blur[good])
+
+    def _believed(self, match: Match, rings: np.ndarray, against: np.ndarray) -> np.ndarray:
+        """(n,) the score of each reading; that of a doubtful one says how near it comes to what is
+        asked; 0 for no reading."""
+        seen = {
+            "score": match.score,
+            "margin": match.margin,
+            "rings": rings,
+            "contradiction": against,
+        }
+        near = np.ones(len(rings))
+        for name, value in seen.items():
+            asked = getattr(self, name)
+            loose = LOOSE[name] * asked
+            if asked != loose:
+                near = np.minimum(near, (value - loose) / (asked - loose))
+            else:  # a limit of 0
+                near = np.where(value < asked, 0, near)
+        doubted = DOUBT * self.score * np.maximum(near, 0) if self.doubtful else 0.0
+        return np.where(near >= 1, match.score, doubted)
 
     def _readings(self, gray: np.ndarray, found: list[_Found]) -> Readings:
         corners = []

@@ -33,8 +33,8 @@ class BarcodeTracker(Tracker):
     certain
         Score from which a reading needs no expectation.
     doubtful
-        Score below which a reading never counts. For readings as weak as that the detector has to
-        give them: ``reader="soft", score=0.6, margin=0.15``.
+        Score below which a reading never counts. The detector ``barcode`` gives doubtful readings
+        scores below 0.4 (`SoftReader`).
     max_gap
         Frames without a reading after which nothing is expected of a tag any more.
     fill_gap
@@ -49,9 +49,9 @@ class BarcodeTracker(Tracker):
     >>> def read(x, score): return Detections([x], [10.0], [20.0], [20.0], score=[score], id=[7])
     >>> tracker.update(0, read(30.0, 0.95)).id.tolist()
     [7]
-    >>> tracker.update(1, read(31.0, 0.65)).id.tolist()  # doubtful, and expected there
+    >>> tracker.update(1, read(31.0, 0.3)).id.tolist()  # doubtful, and expected there
     [7]
-    >>> tracker.update(2, read(300.0, 0.65)).id.tolist()  # doubtful, and not
+    >>> tracker.update(2, read(300.0, 0.3)).id.tolist()  # doubtful, and not
     []
     """
 
@@ -59,7 +59,7 @@ class BarcodeTracker(Tracker):
         self,
         ids: Sequence[int] | None = None,
         certain: float = 0.8,
-        doubtful: float = 0.5,
+        doubtful: float = 0.05,
         max_gap: int = 30,
         fill_gap: int = 30,
         agility: float = 0.15,

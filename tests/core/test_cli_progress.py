@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import typer
 from rich.console import Console
@@ -108,3 +110,43 @@ def test_hyperparameters_have_the_type_that_they_look_like():
     for text in ("growth_rate", "=5", "1a=2"):
         with pytest.raises(typer.BadParameter, match="name=value"):
             assignments([text])
+
+
+def test_other_programs_read_progress_from_a_file(clock, tmp_path, monkeypatch):
+    path = tmp_path / "job.json"
+    monkeypatch.setenv("DPK_PROGRESS_FILE", str(path))
+    with progress.shown() as show:
+        show(1, None, "looking at the video")
+        assert json.loads(path.read_text())["total"] is None
+        show(0, 100, "predicting")
+        clock.now += 0.2
+        show(40, 100, "predicting")
+        assert json.loads(path.read_text())["done"] == 0, "not more often than twice a second"
+        clock.now += 0.4
+        show(60, 100, "predicting")
+        found = json.loads(path.read_text())
+        assert (found["message"], found["done"], found["total"]) == ("predicting", 60, 100)
+        assert found["elapsed_s"] == pytest.approx(0.6)
+        show(100, 100, "predicting")
+    assert json.loads(path.read_text())["done"] == 100, "the end is never left out"
+    assert [p.name for p in tmp_path.iterdir()] == ["job.json"]
+
+
+def test_a_training_tells_its_curve_in_the_file(clock, tmp_path, monkeypatch):
+    path = tmp_path / "job.json"
+    monkeypatch.setenv("DPK_PROGRESS_FILE", str(path))
+    with progress.training_shown() as show:
+        show(event(epoch=3, validation_loss=float("nan")))
+    found = json.loads(path.read_text())
+    assert (found["epoch"], found["epochs"], found["validation_loss"]) == (3, 10, None)
+    assert found["validation_error_px"] == 2.345
+    assert 0.2 <= found["done"] <= 0.3
+
+
+def test_a_progress_file_that_cannot_be_written_ends_nothing(clock, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DPK_PROGRESS_FILE", str(tmp_path / "absent" / "job.json"))
+    with progress.shown() as show:
+        show(5, 10, "predicting")
+        clock.now += 6
+        show(6, 10, "predicting")
+    assert "predicting: 6 of 10" in capsys.readouterr().err

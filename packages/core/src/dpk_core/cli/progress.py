@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from dpk_core.cli.console import err, note
+from dpk_core.cli.progress_file import progress_file
 from dpk_core.progress import TrainProgress
 from dpk_core.workflow.progress import Progress
 
@@ -30,6 +31,37 @@ _PLAIN_FIRST_S, _PLAIN_EVERY_S = 5.0, 30.0
 @contextmanager
 def shown() -> Iterator[Progress]:
     """A progress callback for the workflow's functions."""
+    file = progress_file()
+    with _visible() as show:
+        if file is None:
+            yield show
+            return
+
+        def both(done: int, total: int | None, message: str) -> None:
+            show(done, total, message)
+            file.tell(done, total, message)
+
+        yield both
+
+
+@contextmanager
+def training_shown() -> Iterator[Callable[[TrainProgress], None]]:
+    """A progress callback for a training."""
+    file = progress_file()
+    with _training_visible() as show:
+        if file is None:
+            yield show
+            return
+
+        def both(event: TrainProgress) -> None:
+            show(event)
+            file.tell_training(event, _fraction(event), _words(event))
+
+        yield both
+
+
+@contextmanager
+def _visible() -> Iterator[Progress]:
     if err().is_terminal:
         with _bars() as bars:
             yield _OnTerminal(bars)
@@ -38,8 +70,7 @@ def shown() -> Iterator[Progress]:
 
 
 @contextmanager
-def training_shown() -> Iterator[Callable[[TrainProgress], None]]:
-    """A progress callback for a training."""
+def _training_visible() -> Iterator[Callable[[TrainProgress], None]]:
     if err().is_terminal:
         with _bars() as bars:
             task = bars.add_task("starting", total=1.0)

@@ -189,7 +189,7 @@ def test_what_lies_outside_the_file_is_not_read(tmp_path):
     with h5py.File(tmp_path / "b.nc", "w") as file:
         file.attrs["ds_type"] = "poses"
         file["position"] = h5py.ExternalLink(inside.name, "position")
-    with pytest.raises(FileFormatError, match="'position' is a link to another place"):
+    with pytest.raises(FileFormatError, match="'position' is a link to elsewhere"):
         MOVEMENT.read(tmp_path / "b.nc", "poses")
 
 

@@ -421,3 +421,19 @@ def test_damaged_bytes(file: Path, tmp_path: Path, damaged: Callable[..., Iterat
             refused += 1
         path.unlink()
     assert refused > 20
+
+
+def test_keypoints_are_not_looked_for_behind_links(tmp_path):
+    """Of a file without a skeleton the series tell the keypoints: only those in the file."""
+    path = tmp_path / "a.nwb"
+    FORMAT.write(path, PoseStream.of(poses(8)))
+    with h5py.File(path, "r+") as file:
+        module = next(m for name, m in file["processing"].items() if name != "behavior")
+        for group in module.values():
+            for key in list(group):
+                if isinstance(group.get(key, getlink=True), h5py.SoftLink):
+                    del group[key]  # the skeleton
+            group["eye"] = h5py.ExternalLink("nowhere.nwb", "/processing")
+            group["nose"] = h5py.SoftLink("/nothing")
+    found = FORMAT.read(path).read()
+    assert set(found.skeleton.names) == {"head", "wing_l", "Größe"}

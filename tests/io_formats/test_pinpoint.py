@@ -98,7 +98,7 @@ def test_links_to_other_files_are_not_followed(tmp_path):
     with h5py.File(tmp_path / "link.h5", "w") as file:
         file["data"] = h5py.ExternalLink("o.h5", "data")
     assert not PINPOINT.sniff(tmp_path / "link.h5")
-    with pytest.raises(FileFormatError, match="'data' is a link to another place"):
+    with pytest.raises(FileFormatError, match="'data' is a link to elsewhere"):
         PINPOINT.read(tmp_path / "link.h5")
     with pytest.raises(ValidationError, match="resize"):
         PINPOINT.read(path, resize=0)

@@ -25,6 +25,7 @@ import numpy as np
 from dpk_core.errors import DpkError, FileFormatError
 from dpk_core.services.storage.hdf5 import open_for_reading
 from dpk_io_formats.literals import INSTEAD, PickledDataError, read_literal
+from dpk_io_formats.plain_hdf5 import is_own, is_there
 
 KEY = "df_with_missing"
 _LARGEST_RATIO = 4000
@@ -112,7 +113,7 @@ def has_frame(path: Path) -> bool:
 def _find_group(file: h5py.File, path: Path) -> h5py.Group:
     groups = {}
     for name in file:
-        if isinstance(file.get(name, getlink=True), h5py.HardLink):
+        if is_own(file, name):
             item = file[name]
             if isinstance(item, h5py.Group) and "pandas_type" in item.attrs:
                 groups[name] = item
@@ -120,7 +121,7 @@ def _find_group(file: h5py.File, path: Path) -> h5py.Group:
         return groups[KEY]
     if len(groups) == 1:
         return next(iter(groups.values()))
-    linked = [n for n in file if not isinstance(file.get(n, getlink=True), h5py.HardLink)]
+    linked = [n for n in file if not is_own(file, n)]
     raise FileFormatError(
         f"{path}: expected one table of pandas, called {KEY}; found "
         f"{', '.join(sorted(groups) or sorted(map(str, file))) or 'an empty file'}"
@@ -129,10 +130,9 @@ def _find_group(file: h5py.File, path: Path) -> h5py.Group:
 
 
 def _dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
-    link = group.get(name, getlink=True)
-    if link is None:
+    if not is_there(group, name):
         raise FileFormatError(f"{path}: {group.name} has no {name!r}; the table is not whole")
-    if not isinstance(link, h5py.HardLink):
+    if not is_own(group, name):
         raise FileFormatError(f"{path}: {group.name}/{name} is a link elsewhere; not followed")
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset):

@@ -38,7 +38,7 @@ from dpk_core.services.storage.hdf5 import write_skeleton
 from dpk_core.skeleton import Skeleton
 from dpk_core.streams import PoseStream
 from dpk_core.tracks import Tracks
-from dpk_io_formats.hdf5_local import local_dataset, local_item, open_local
+from dpk_io_formats.plain_hdf5 import child, dataset, opened
 
 MISSING = -99999.0
 _NEEDED = ("images", "annotations", "annotated", "skeleton")
@@ -60,10 +60,10 @@ class DeepPoseKitFormat(PoseFormat):
         try:
             if not path.is_file() or not h5py.is_hdf5(path):
                 return False
-            with open_local(path) as file:
+            with opened(path) as file:
                 ours = "dpk_kind" in file.attrs or "dpk_format_version" in file.attrs
                 return not ours and all(
-                    isinstance(local_item(file, key, path), h5py.Dataset) for key in _NEEDED
+                    isinstance(child(file, key, path), h5py.Dataset) for key in _NEEDED
                 )
         except (DpkError, OSError):
             return False
@@ -94,10 +94,10 @@ class DeepPoseKitFormat(PoseFormat):
         if options:
             raise ValidationError(f"the format deepposekit has no options {', '.join(options)}")
         path = Path(path)
-        with open_local(path) as file:
+        with opened(path) as file:
             keys = set(map(str, file))
             for key in keys & (_KNOWN | _OURS):
-                local_dataset(file, key, path, "an annotation set")
+                dataset(file, key, path, "an annotation set")
         # Only now, for the images' handle stays open, and locks as h5py does by default.
         labels = read_annotations(path)
         if report is not None:

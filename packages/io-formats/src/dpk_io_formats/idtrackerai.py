@@ -184,7 +184,7 @@ def _read_h5(path: Path) -> _Found:
     with hdf5.opened(path) as file:
         trajectories = hdf5.array(file, "trajectories", path)
         probabilities = None
-        if "id_probabilities" in file:
+        if hdf5.is_there(file, "id_probabilities"):
             probabilities = hdf5.array(file, "id_probabilities", path)
         attributes: dict[str, Any] = {key: _plain(value) for key, value in file.attrs.items()}
         others = set(map(str, file)) - {"trajectories", "id_probabilities"}

@@ -33,7 +33,6 @@ from dpk_core.errors import DpkError, FileFormatError, FileMissingError, Validat
 from dpk_core.interfaces import PoseFormat
 from dpk_core.losses import LossReport
 from dpk_core.skeleton import Skeleton
-from dpk_io_formats.hdf5_local import local_dataset, local_item, open_local
 from dpk_io_formats.leap_files import (
     BoxImages,
     is_old_mat,
@@ -43,6 +42,7 @@ from dpk_io_formats.leap_files import (
     matlab_texts,
 )
 from dpk_io_formats.name_graph import forest, partners
+from dpk_io_formats.plain_hdf5 import child, dataset, opened
 
 _LABELS = ".labels.mat"
 _FIRST = 1.0
@@ -60,7 +60,7 @@ class LeapFormat(PoseFormat):
                 return {"positions", "skeleton"} <= set(load_old_mat(path))
             if not h5py.is_hdf5(path):
                 return False
-            with open_local(path) as file:
+            with opened(path) as file:
                 keys = set(map(str, file))
             has_labels = {"positions", "skeleton"} <= keys or {"joints", "box"} <= keys
             return has_labels or ("box" in keys and _labels_beside(path).is_file())
@@ -164,7 +164,7 @@ class _Labels:
 def _read_labels(path: Path, losses: LossReport) -> _Labels:
     if is_old_mat(path):
         return _from_old_mat(path)
-    with open_local(path) as file:
+    with opened(path) as file:
         keys = set(map(str, file))
         if "positions" in keys:
             return _from_mat(path, file, losses)
@@ -181,20 +181,20 @@ def _read_labels(path: Path, losses: LossReport) -> _Labels:
 
 
 def _from_mat(path: Path, file: h5py.File, losses: LossReport) -> _Labels:
-    stored = local_dataset(file, "positions", path, "labels of LEAP")
+    stored = dataset(file, "positions", path, "labels of LEAP")
     positions = _by_image(matlab_array(stored, f"{path}, positions"), path, "positions")
     k = positions.shape[1]
     guesses = None
-    item = local_item(file, "initialization", path)
+    item = child(file, "initialization", path)
     if item is not None:
         guesses = _guesses(matlab_array(item, f"{path}, initialization"), positions, path)
     names, edges = None, np.empty((0, 2))
-    skeleton = local_item(file, "skeleton", path)
+    skeleton = child(file, "skeleton", path)
     if isinstance(skeleton, h5py.Group):
         names = matlab_texts(skeleton, "nodes", path)
-        item = local_item(skeleton, "edges", path)
+        item = child(skeleton, "edges", path)
         edges = edges if item is None else matlab_array(item, f"{path}, edges")
-    box = local_item(file, "boxPath", path)
+    box = child(file, "boxPath", path)
     box_path = "" if box is None else matlab_text(box, f"{path}, boxPath")
     if names is None:
         losses.add("names of keypoints", k, "MATLAB keeps them in a form of its own")
@@ -223,7 +223,7 @@ def _from_old_mat(path: Path) -> _Labels:
 
 
 def _from_training_set(path: Path, file: h5py.File, losses: LossReport) -> _Labels:
-    joints = local_dataset(file, "joints", path, "a training set of LEAP")
+    joints = dataset(file, "joints", path, "a training set of LEAP")
     positions = _by_image(matlab_array(joints, f"{path}, joints"), path, "joints")
     scale = _scale(file, path)
     positions = positions + 0.5 * (1 - scale)
@@ -231,9 +231,9 @@ def _from_training_set(path: Path, file: h5py.File, losses: LossReport) -> _Labe
     numbers = _indices(file, "labeledIdx", n, path)
     order = _indices(file, "shuffleIdx", n, path)
     held_out = 0
-    testing = local_item(file, "testing", path)
+    testing = child(file, "testing", path)
     if isinstance(testing, h5py.Group):
-        others = local_dataset(testing, "joints", path, "labels held out for testing")
+        others = dataset(testing, "joints", path, "labels held out for testing")
         held_out = others.shape[0] if others.ndim == 3 else 1
         losses.add("labels", held_out, "LEAP set them apart for testing")
     rows = np.arange(n)
@@ -241,12 +241,12 @@ def _from_training_set(path: Path, file: h5py.File, losses: LossReport) -> _Labe
         rows = np.flatnonzero(order < (n + held_out) // 2)
         losses.add("mirrored copies", n - len(rows), "training mirrors images itself")
     names, edges = None, np.empty((0, 2))
-    skeleton = local_item(file, "skeleton", path)
+    skeleton = child(file, "skeleton", path)
     if isinstance(skeleton, h5py.Group):
         joined = skeleton.attrs.get("jointNames")
         joined = joined.decode("utf-8", "replace") if isinstance(joined, bytes) else joined
         names = joined.split("\n") if isinstance(joined, str) else None
-        item = local_item(skeleton, "edges", path)
+        item = child(skeleton, "edges", path)
         edges = edges if item is None else matlab_array(item, f"{path}, edges")
     labels = _labels(path, positions[rows], None, names, edges, "")
     return attrs.evolve(
@@ -324,7 +324,7 @@ def _pairs(edges: np.ndarray, k: int, path: Path) -> list[tuple[int, int]]:
 
 def _indices(file: h5py.File, key: str, n: int, path: Path) -> np.ndarray | None:
     """Numbers counted from 0; None when they are not there."""
-    item = local_item(file, key, path)
+    item = child(file, key, path)
     if item is None:
         return None
     values = matlab_array(item, f"{path}, {key}").ravel()

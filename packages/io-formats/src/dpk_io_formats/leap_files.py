@@ -17,7 +17,7 @@ import numpy as np
 
 from dpk_core.errors import FileFormatError, MissingDependencyError
 from dpk_core.services.storage.hdf5 import open_shared
-from dpk_io_formats.hdf5_local import check_local, damage, local_dataset, local_item
+from dpk_io_formats.plain_hdf5 import check_local, child, damage, dataset
 
 OLD_MARK = b"MATLAB 5.0 MAT-file"
 _LONGEST = 10**6
@@ -76,7 +76,7 @@ def matlab_text(item: Any, what: str) -> str:
 
 def matlab_texts(group: h5py.Group, key: str, path: Path) -> list[str] | None:
     """A cell array of texts; None when it is not there, or of another class (string, table)."""
-    item = local_item(group, key, path)
+    item = child(group, key, path)
     if not isinstance(item, h5py.Dataset) or item.dtype != h5py.ref_dtype:
         return None
     found = []
@@ -158,7 +158,7 @@ class BoxImages:
             raise FileFormatError(f"{self._path} is not HDF5, or cut short ({error})") from None
 
     def _box(self) -> h5py.Dataset:
-        return local_dataset(self._file, self._key, self._path, "images of a LEAP box")
+        return dataset(self._file, self._key, self._path, "images of a LEAP box")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self._path, "key": self._key, "rows": self._rows}

@@ -367,7 +367,7 @@ def _read_tracks(file: h5py.File, head: _Head, path: Path, report: LossReport | 
 
 
 def _confidence(file: h5py.File, dims: tuple[str, ...], path: Path) -> h5py.Dataset | None:
-    return _variable(file, "confidence", dims, path) if "confidence" in file else None
+    return _variable(file, "confidence", dims, path) if hdf5.is_there(file, "confidence") else None
 
 
 def _filled(variable: h5py.Dataset, rows: slice) -> np.ndarray:

@@ -30,7 +30,7 @@ from dpk_core.losses import LossReport
 from dpk_core.streams import PoseStream
 from dpk_core.tracks import Tracks
 from dpk_io_formats.gathered import CENTER, CORNER
-from dpk_io_formats.plain_hdf5 import child, dataset, opened, text_of
+from dpk_io_formats.plain_hdf5 import child, dataset, is_own, opened, text_of
 
 OURS = "dpk"
 """Key of what dpk writes as JSON into the notes of a file."""
@@ -139,7 +139,7 @@ def find_estimations(file: h5py.File, path: Path) -> list[tuple[str, str]]:
         module = child(processing, module_name, path)
         for name in module if isinstance(module, h5py.Group) else ():
             # Links to cameras and the like stand beside them; where they lead does not matter.
-            if isinstance(module.get(name, getlink=True), h5py.HardLink):
+            if is_own(module, name):
                 group = module[name]
                 if isinstance(group, h5py.Group) and type_of(group) == "PoseEstimation":
                     found.append((module_name, name))

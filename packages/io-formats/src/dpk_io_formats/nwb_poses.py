@@ -17,7 +17,16 @@ from dpk_core.services.video_paths import file_name, locate
 from dpk_core.skeleton import Skeleton
 from dpk_core.streams import PIECE, PoseStream
 from dpk_io_formats.nwb import find_estimations, read_notes, type_of
-from dpk_io_formats.plain_hdf5 import array, child, dataset, opened, text_of, texts
+from dpk_io_formats.plain_hdf5 import (
+    array,
+    child,
+    dataset,
+    is_own,
+    link_of,
+    opened,
+    text_of,
+    texts,
+)
 from dpk_io_formats.sleap_poses import UNNAMED
 from dpk_io_formats.sleap_tables import FARTHEST
 from dpk_io_formats.tidy import with_track_names
@@ -145,7 +154,7 @@ def _skeleton(file: h5py.File, keys: Sequence[str], path: Path, report: LossRepo
         if child(target, "edges", path) is not None and dataset(target, "edges", path).size:
             edges = array(target, "edges", path).tolist()
         if not names:
-            names = [n for n in group if type_of(group[n]) == SERIES]
+            names = [n for n in group if is_own(group, n) and type_of(group[n]) == SERIES]
         found.append((names, edges))
     if any(names != found[0][0] for names, _ in found):
         raise FileFormatError(
@@ -171,7 +180,7 @@ def _linked_skeleton(file: h5py.File, group: h5py.Group, path: Path) -> h5py.Gro
     Before ndx-pose 0.2 nodes and edges stood in the group itself.
     """
     for name in group:
-        link = group.get(name, getlink=True)
+        link = link_of(group, name)
         target = None
         if isinstance(link, h5py.SoftLink):
             target = inside(file, link.path, path)
@@ -243,8 +252,7 @@ def _times(
     group = file[key]
     shared: dict[str, _Times] = {}
     found = {}
-    series = {name: name for name in group if isinstance(group.get(name, getlink=True),
-                                                         h5py.HardLink)}  # fmt: skip
+    series = {name: name for name in group if is_own(group, name)}
     for name in skeleton.names:
         stored = series.get(name, series.get(safe_name(name)))
         if stored is None:
@@ -253,7 +261,7 @@ def _times(
         if not isinstance(item, h5py.Group) or type_of(item) != SERIES:
             continue
         n = len(dataset(item, "data", path))
-        link = item.get("timestamps", getlink=True)
+        link = link_of(item, "timestamps")
         if link is None:
             start = dataset(item, "starting_time", path)
             rate, first = float(start.attrs.get("rate", 0)), float(start[()])

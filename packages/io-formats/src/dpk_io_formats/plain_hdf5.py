@@ -18,7 +18,7 @@ _PLENTY = 2**30
 _LARGEST_RATIO = 2000
 _DAMAGE = (
     AttributeError,
-    KeyError,
+    LookupError,
     MemoryError,
     OSError,
     OverflowError,
@@ -27,7 +27,7 @@ _DAMAGE = (
     TypeError,
     ValueError,
 )
-"""What h5py raises for damaged headers, types, attributes and references."""
+"""What h5py and NumPy raise for damaged headers, types, attributes and references."""
 
 
 @contextmanager
@@ -38,51 +38,118 @@ def opened(path: Path) -> Iterator[h5py.File]:
     ------
     FileMissingError, FileFormatError
     """
+    with damage(path), reading(path) as file:
+        yield file
+
+
+@contextmanager
+def damage(path: Path) -> Iterator[None]:
+    """Say which file is meant when HDF5 cannot read it.
+
+    Raises
+    ------
+    FileFormatError
+    """
     try:
-        with reading(path) as file:
-            yield file
+        yield
     except DpkError:
         raise
     except _DAMAGE as error:
         raise FileFormatError(
-            f"{path} is damaged ({error}); expected a whole HDF5 file; restore it from a copy"
+            f"{path} is damaged ({type(error).__name__}: {error}); expected a whole HDF5 file; "
+            "restore it from a copy"
         ) from error
 
 
+# -- links ----------------------------------------------------------------------------------------
+
+
+def link_of(
+    group: h5py.Group, name: str
+) -> h5py.HardLink | h5py.SoftLink | h5py.ExternalLink | None:
+    """How a name is tied to what it stands for; None when the name is not there.
+
+    Nothing is opened. h5py's ``in`` and ``get(..., getlink=True)`` follow a link to see whether it
+    leads anywhere, into other files too.
+    """
+    links, key = group.id.links, name.encode("utf-8", "surrogateescape")
+    if not links.exists(key):
+        return None
+    kind = links.get_info(key).type
+    if kind == h5py.h5l.TYPE_HARD:
+        return h5py.HardLink()
+    if kind == h5py.h5l.TYPE_SOFT:
+        return h5py.SoftLink(links.get_val(key).decode("utf-8", "surrogateescape"))
+    if kind == h5py.h5l.TYPE_EXTERNAL:
+        file, place = links.get_val(key)
+        return h5py.ExternalLink(
+            file.decode("utf-8", "surrogateescape"), place.decode("utf-8", "surrogateescape")
+        )
+    raise TypeError(f"{name!r} is a link of an unknown kind")
+
+
+def is_there(group: h5py.Group, name: str) -> bool:
+    """Whether a group has the name, wherever a link of that name may lead."""
+    return link_of(group, name) is not None
+
+
+def is_own(group: h5py.Group, name: str) -> bool:
+    """Whether what stands under a name lies in the file itself."""
+    return isinstance(link_of(group, name), h5py.HardLink)
+
+
+# -- what is in a file ----------------------------------------------------------------------------
+
+
 def child(group: h5py.Group, name: str, path: Path) -> Any:
-    """What stands under a name in the file itself, None when nothing does.
+    """The dataset or group of that name in the file itself, None when there is none.
 
     Raises
     ------
     FileFormatError
-        When it is a link: where that leads is not looked up.
+        When it is a link: where that leads is not looked up; or when its data lie in other files.
     """
-    link = group.get(name, getlink=True)
-    if link is None:
+    if not is_there(group, name):
         return None
-    if not isinstance(link, h5py.HardLink):
+    if not is_own(group, name):
         raise FileFormatError(
-            f"{path}: {name!r} is a link to another place, which is not followed; copy the data "
-            "into the file"
+            f"{path}: {name!r} is a link to elsewhere, which is not followed; copy what it leads "
+            "to into the file (h5repack, or h5py's copy with expand_external=True)"
         )
-    return group[name]
+    found = group[name]
+    if isinstance(found, h5py.Dataset):
+        check_local(found, name, path)
+    return found
 
 
-def dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
+def check_local(found: h5py.Dataset, name: str, path: Path) -> None:
+    """FileFormatError when a dataset takes its data from other files."""
+    if found.is_virtual or found.external:
+        raise FileFormatError(
+            f"{path}: the data of {name!r} lie in other files, which are not opened; copy them "
+            "into this one"
+        )
+
+
+def dataset(group: h5py.Group, name: str, path: Path, what: str = "") -> h5py.Dataset:
     """A dataset of plain numbers or texts that lie in the file itself.
 
+    Parameters
+    ----------
+    what
+        Of which it is a part, for the message.
+
     Raises
     ------
     FileFormatError
-        When there is none, or its data lies elsewhere or cannot be as large as it says.
+        When there is none, or its data lie elsewhere.
     """
     found = child(group, name, path)
     if not isinstance(found, h5py.Dataset):
         raise FileFormatError(
-            f"{path} has no dataset {name!r}; found {', '.join(map(str, group)) or 'nothing'}"
+            f"{path} has no dataset {name!r}; {f'expected {what}, ' if what else ''}found "
+            f"{', '.join(sorted(map(str, group))) or 'nothing'}"
         )
-    if found.external or found.is_virtual:
-        raise FileFormatError(f"{path}: {name!r} keeps its data in other files, which are not read")
     if found.shape is None:
         raise FileFormatError(f"{path}: {name!r} is empty")
     plain = found.dtype.kind in "fiubSU" or h5py.check_string_dtype(found.dtype) is not None
@@ -97,6 +164,7 @@ def array(group: h5py.Group, name: str, path: Path) -> np.ndarray:
     Raises
     ------
     FileFormatError
+        Also when it cannot be as large as it says.
     """
     found = dataset(group, name, path)
     n_bytes = found.size * found.dtype.itemsize

@@ -25,8 +25,6 @@ def open_table(file: h5py.File, key: str, path: Path, fewest: int = 0) -> Any:
     found = child(file, key, path)
     if not isinstance(found, h5py.Dataset):
         raise FileFormatError(f"{path} is damaged: it has no table {key!r}; expected a SLEAP file")
-    if found.external or found.is_virtual:
-        raise FileFormatError(f"{path}: {key!r} keeps its data in other files, which are not read")
     names = found.dtype.names
     fewest = fewest or FEWEST[key]
     width = len(names) if names else (found.shape[1] if found.ndim == 2 else 0)

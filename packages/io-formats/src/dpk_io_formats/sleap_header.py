@@ -15,7 +15,16 @@ import numpy as np
 
 from dpk_core.errors import FileFormatError, ValidationError
 from dpk_io_formats.json_text import sequence, shown, table
-from dpk_io_formats.plain_hdf5 import array, child, dataset, json_of, text_of, texts
+from dpk_io_formats.plain_hdf5 import (
+    array,
+    child,
+    dataset,
+    is_own,
+    is_there,
+    json_of,
+    text_of,
+    texts,
+)
 from dpk_io_formats.sleap_columns import column, open_table
 
 if TYPE_CHECKING:
@@ -101,7 +110,7 @@ class Header:
 
 def is_sleap(file: h5py.File) -> bool:
     """Whether the keys of a SLEAP file are there."""
-    return all(file.get(key, getlink=True) is not None for key in ("metadata", *TABLES))
+    return all(is_there(file, key) for key in ("metadata", *TABLES))
 
 
 # -- header ---------------------------------------------------------------------------------------
@@ -179,7 +188,7 @@ def _skeletons(metadata: dict[str, Any], path: Path) -> tuple[sleap_io.Skeleton,
 
 
 def _rows_of_text(file: h5py.File, key: str, path: Path) -> list[str]:
-    if file.get(key, getlink=True) is None or dataset(file, key, path).shape == (0,):
+    if not is_there(file, key) or dataset(file, key, path).shape == (0,):
         return []
     return texts(file, key, path)
 
@@ -270,7 +279,7 @@ def _suggestions(file: h5py.File, n_videos: int, path: Path) -> tuple[Suggestion
 
 
 def _negative(file: h5py.File, path: Path) -> frozenset[tuple[int, int]]:
-    if file.get("negative_frames", getlink=True) is None:
+    if not is_there(file, "negative_frames"):
         return frozenset()
     stored = open_table(file, "negative_frames", path, 2)
     rows = stored[:]
@@ -281,7 +290,7 @@ def _negative(file: h5py.File, path: Path) -> frozenset[tuple[int, int]]:
 
 
 def _provenance(file: h5py.File, metadata: dict[str, Any], path: Path) -> dict[str, Any]:
-    if file.get("provenance_json", getlink=True) is not None:
+    if is_there(file, "provenance_json"):
         value = np.ravel(array(file, "provenance_json", path))
         if value.size == 1:
             return json_of(text_of(value[0]), "its provenance", path)
@@ -297,7 +306,8 @@ def _others(file: h5py.File, path: Path) -> dict[str, int]:
             continue
         item = child(file, key, path)
         if isinstance(item, h5py.Group):
-            item = next((v for v in item.values() if isinstance(v, h5py.Dataset)), item)
+            parts = (item[name] for name in item if is_own(item, name))
+            item = next((part for part in parts if isinstance(part, h5py.Dataset)), item)
         n = len(item) if isinstance(item, h5py.Dataset) and item.ndim else 1
         what = _OTHERS.get(key, "unknown entries")
         found[what] = found.get(what, 0) + n

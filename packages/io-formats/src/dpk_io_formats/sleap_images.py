@@ -212,8 +212,6 @@ def _dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
         found = child(found, "video", path)
     if not isinstance(found, h5py.Dataset):
         raise FileFormatError(f"{path} has no images at {key!r}, where its labels say they are")
-    if found.external or found.is_virtual:
-        raise FileFormatError(f"{path}: {key!r} keeps its data in other files, which are not read")
     vlen = h5py.check_vlen_dtype(found.dtype)
     kind = np.dtype(vlen).kind if vlen is not None else found.dtype.kind
     if found.ndim not in (1, 2, 4) or kind not in "iu" or (found.ndim == 1 and vlen is None):

@@ -56,16 +56,14 @@ def assign(cost: np.ndarray, limit: np.ndarray | float) -> tuple[np.ndarray, np.
     return rows[order], columns[order]
 
 
-def in_order(detections: Detections) -> Detections:
-    """The same in an order that does not depend on the one they came in: by x, then y, ...
+def in_order(detections: Detections, min_score: float = 0.0) -> Detections:
+    """Those of at least that score in an order of their own: by x, then y, ...
 
     Ids of newcomers and ties are settled in that order, so that a detector may list what it found
     as it likes.
     """
-    if len(detections) < 2:
-        return detections
-    keys = list(detections.columns().values())
-    return detections[np.lexsort(keys[::-1])]
+    order = np.lexsort(list(detections.columns().values())[::-1])
+    return detections[order[detections.score[order] >= min_score]]
 
 
 def check_number(number: int, last: int | None) -> int:

@@ -144,6 +144,7 @@ class KalmanTracker(Tracker):
         self._sizes: tuple[float, ...] = 0.0, 0.0, 0.0  # mean log, variance in one, variance in all
         self._density = np.full(2, self.clutter)
         self._extent = np.full((2, 2), np.nan)
+        self._boxes = np.empty((0, 4))  # around what was found in this frame
         self._born = 0
         self._just_confirmed = np.empty(0, np.int64), np.empty(0, np.int64)
         self._unsure: deque[tuple[int, np.ndarray, Detections]] = deque(maxlen=3 * self.min_hits)
@@ -163,7 +164,8 @@ class KalmanTracker(Tracker):
     ) -> Tracks:
         passed = check_number(number, self._last)
         self._follow_camera(number, detections, frame)
-        found = in_order(detections[detections.score >= self.weak])
+        found = in_order(detections, self.weak)
+        self._boxes = found.boxes
         size = self._scale.see(found)
         self._filter.predict(passed, self._drive * _DRIVE * size)
         rows, columns = self._associate(found, number)
@@ -258,7 +260,7 @@ class KalmanTracker(Tracker):
         cost += 2 * np.log(np.maximum(1, number - self._of["seen"]))[:, None]
         shift = self._filter.position - self._of["place"]
         boxes = self._of["boxes"] + np.tile(self._filter.position, 2)
-        extents = found.boxes
+        extents = self._boxes
         if self.overlap and np.isfinite(extents).any():
             alike = iou(boxes, extents)
             known = np.isfinite(boxes).all(axis=1)[:, None] & np.isfinite(extents).all(axis=1)
@@ -347,7 +349,7 @@ class KalmanTracker(Tracker):
         """Remember what they looked like, and which detection is theirs."""
         of = self._of
         of["place"][rows] = np.stack([found.x, found.y], axis=1)[columns]
-        boxes = found.boxes[columns] - np.tile(of["place"][rows], 2)
+        boxes = self._boxes[columns] - np.tile(of["place"][rows], 2)
         of["boxes"][rows] = np.where(np.isnan(boxes), of["boxes"][rows], boxes)
         self._learn_sizes(found, rows, columns)
         areas = body_areas(found)[columns]
@@ -377,8 +379,7 @@ class KalmanTracker(Tracker):
         free[taken] = False
         new = np.flatnonzero(free)
         if len(taken) and len(new):  # a second box around one that has been assigned
-            boxes = found.boxes
-            new = new[iou(boxes[new], boxes[taken]).max(axis=1) < 0.7]
+            new = new[iou(self._boxes[new], self._boxes[taken]).max(axis=1) < 0.7]
         if not len(new):
             return
         before = len(self._filter)
@@ -405,15 +406,15 @@ class KalmanTracker(Tracker):
         columns, ids = self._of["column"][here], self._of["id"][here]
         keys = self._of["key"][here]
         sure = ids >= 0
-        self._evidence.see(number, ids[sure], found[columns[sure]])
-        for key, who in zip(*self._just_confirmed, strict=True):
-            self._early += [
-                rows_of(n, np.array([who]), some[np.flatnonzero(k == key)])
-                for n, k, some in self._unsure
-                if key in k
-            ]
+        ids, mine = ids[sure], found[columns[sure]]
+        self._evidence.see(number, ids, mine)
+        confirmed, names = self._just_confirmed
+        for n, k, some in self._unsure if len(confirmed) else ():
+            i, j = np.nonzero(k[:, None] == confirmed)
+            if len(i):
+                self._early.append(rows_of(n, names[j], some[i]))
         self._unsure.append((number, keys[~sure], found[columns[~sure]]))
-        return rows_of(number, ids[sure], found[columns[sure]])
+        return rows_of(number, ids, mine)
 
 
 def _mean_score(tracks: Tracks) -> np.ndarray:

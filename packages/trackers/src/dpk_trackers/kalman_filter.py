@@ -99,9 +99,11 @@ class MotionFilter:
         variance
             (n, m) variances of the difference, along each axis.
         """
-        gap = self.position[:, None] - measured
-        variance = self.covariance[:, 0][:, None] + np.broadcast_to(noise, len(measured))
-        return (gap[..., 0] ** 2 + gap[..., 1] ** 2) / variance, variance
+        variance = self.covariance[:, 0, None] + np.broadcast_to(noise, len(measured))
+        squared = np.square(np.subtract.outer(self.position[:, 0], measured[:, 0]))
+        squared += np.square(np.subtract.outer(self.position[:, 1], measured[:, 1]))
+        squared /= variance
+        return squared, variance
 
     def update(self, rows: np.ndarray, measured: np.ndarray, noise: np.ndarray | float) -> None:
         """Take in the (r, 2) measurements of some of them, with (r,) variances."""

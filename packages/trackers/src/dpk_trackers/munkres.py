@@ -79,7 +79,7 @@ class MunkresTracker(Tracker):
     ) -> Tracks:
         check_number(number, self._last)
         self._last = number
-        found = in_order(detections[detections.score >= self.min_score])
+        found = in_order(detections, self.min_score)
         size = self._scale.see(found)
         reach = BODIES * size if self.max_distance is None else float(self.max_distance)
         alive = number - self._seen - 1 <= self.max_gap

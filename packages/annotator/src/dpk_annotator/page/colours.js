@@ -7,8 +7,7 @@
 /** @typedef {"first"|"second"|"middle"} Side */
 /** @typedef {{colour: string, side: Side}} Look */
 
-const LEFT = /(^|[^a-z])l(eft)?([^a-z]|$)|left|L\d*$/;
-const RIGHT = /(^|[^a-z])r(ight)?([^a-z]|$)|right|R\d*$/;
+const LEFT = /(^|[^a-z])[lL]([^a-z]|$)|L\d*$/;
 /** Hue in degrees from and to, of OKLCH. */
 const HUES = { first: [25, 95], second: [205, 300], middle: [120, 165] };
 const CHROMA = { first: 0.16, second: 0.14, middle: 0.07 };
@@ -51,7 +50,7 @@ function isLeft(name) {
   const low = name.toLowerCase();
   if (/left/.test(low)) return true;
   if (/right/.test(low)) return false;
-  return LEFT.test(name) && !RIGHT.test(name);
+  return LEFT.test(name);
 }
 
 /**

@@ -95,10 +95,17 @@ class DetectorSpec(Spec):
 class TrackerSpec(Spec):
     """A class with the `Tracker` interface.
 
-    ``detector`` names the one that suits it, taken when a user names none; empty: any.
+    Parameters
+    ----------
+    detector
+        Names the one that suits it, taken when a user names none; empty: any.
+    shares
+        Names of settings that a detector with a setting of the same name is told as well, unless
+        the user gives it another value: the number of animals, say.
     """
 
     detector: str = ""
+    shares: tuple[str, ...] = attrs.field(default=(), converter=_texts)
 
 
 _KINDS = ("annotations", "poses", "tracks")

@@ -47,6 +47,12 @@ def dpk_trackers() -> list[TrackerSpec]:
             detector="barcode",
         ),
         TrackerSpec(
+            "fixed_count",
+            "a known number of animals: identities are never created or given up; swaps mended",
+            "dpk_trackers.fixed_count:FixedCountTracker",
+            shares=("count",),
+        ),
+        TrackerSpec(
             "kalman",
             "constant velocity, weak detections in a second stage, pieces joined, camera on demand",
             "dpk_trackers.kalman:KalmanTracker",

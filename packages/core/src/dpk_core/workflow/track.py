@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Mapping
 from os import PathLike
@@ -92,7 +93,8 @@ def track_video(
     tracker, detector
         Registered names. The default detector is what the tracker asks for, else "background".
     tracker_settings, detector_settings
-        What they are made with.
+        What they are made with. What a tracker shares (`TrackerSpec.shares`), such as the number
+        of animals, need not be told to the detector again.
     start, stop
         Track the frames start <= i < stop only.
     overwrite
@@ -111,6 +113,7 @@ def track_video(
     """
     began = time.monotonic()
     tracker_spec, detector_spec = _specs(tracker, detector)
+    detector_settings = _shared(tracker_spec, tracker_settings, detector_spec, detector_settings)
     output = default_output(video) if output is None else Path(output)
     with open_frames(video, start, stop) as source:
         wanted = {
@@ -162,6 +165,23 @@ def _specs(tracker: str, detector: str | None) -> tuple[TrackerSpec, DetectorSpe
     detector_spec = registry().get("detectors", name)
     assert isinstance(detector_spec, DetectorSpec)
     return tracker_spec, detector_spec
+
+
+def _shared(
+    tracker: TrackerSpec,
+    tracker_settings: Mapping[str, Any] | None,
+    detector: DetectorSpec,
+    detector_settings: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The detector's settings, and those of the tracker that it shares and the detector takes."""
+    told = {k: v for k, v in (tracker_settings or {}).items() if k in tracker.shares}
+    if told:
+        try:
+            takes = inspect.signature(detector.load()).parameters
+        except (TypeError, ValueError):  # a callable that does not say what it takes
+            takes = {}
+        told = {k: v for k, v in told.items() if k in takes}
+    return {**told, **(detector_settings or {})}
 
 
 def _description(spec: Spec, settings: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -60,6 +60,8 @@ class SceneSettings:
         and checkerboards, many as large as a tag.
     bodies
         Part of the tags that lie on an ellipse of some gray level.
+    dirt
+        Radius, as a part of the side, of a blot of some gray level on each tag.
     supersample
         Points along each side of a pixel.
     """
@@ -80,6 +82,7 @@ class SceneSettings:
     texture: Range = (4.0, 20.0)
     clutter: float = 120.0
     bodies: float = 0.5
+    dirt: Range = (0.0, 0.0)
     supersample: int = 5
 
     def __attrs_post_init__(self) -> None:
@@ -116,8 +119,8 @@ class Scene:
 def render_scene(dictionary: TagDictionary, settings: SceneSettings, seed: int) -> Scene:
     """A scene with tags of the dictionary; the same seed gives the same scene."""
     random = np.random.default_rng(seed)
-    ground = _ground(settings, random)
-    places = _places(settings, random)
+    ground = make_ground(settings, random)
+    places = place_tags(settings, random)
     ids = _draw_ids(dictionary, len(places), random)
     _bodies(ground, places, settings, random)
     corners, centres = np.zeros((len(places), 4, 2)), np.zeros((len(places), 2))
@@ -142,9 +145,11 @@ def render_scene(dictionary: TagDictionary, settings: SceneSettings, seed: int) 
             moved=moved,
             supersample=settings.supersample,
         )
-        corners[i] = _project(homography, UNIT)
-        centres[i] = _project(homography, np.zeros((1, 2)))[0]
-    return Scene(_expose(ground, settings, random), ids, corners, centres)
+        if settings.dirt[1] > 0:
+            place, radius, level = draw_blots(settings, 1, random)[0]
+            soil_tag(ground, homography, place, radius * settings.side, level)
+        corners[i], centres[i] = tag_places(homography)
+    return Scene(expose(ground, settings, random), ids, corners, centres)
 
 
 UNIT = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
@@ -169,6 +174,11 @@ def tag_homography(
     plane[2, :2] /= distance
     shift = np.array([[1, 0, centre[0]], [0, 1, centre[1]], [0, 0, 1]], float)
     return shift @ camera @ plane
+
+
+def tag_places(homography: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(4, 2) corners of the black square and (2,) its middle, in pixels."""
+    return _project(homography, UNIT), _project(homography, np.zeros((1, 2)))[0]
 
 
 def draw_tag(
@@ -224,6 +234,26 @@ def draw_tag(
     region[...] = region * (1 - covered) + colour
 
 
+def draw_blots(
+    settings: SceneSettings, count: int, random: np.random.Generator
+) -> list[tuple[np.ndarray, float, float]]:
+    """For each tag where its blot is, in its own coordinates, its radius as a part of the tag's
+    side, and its gray level."""
+    places = random.uniform(-0.4, 0.4, (count, 2))
+    radius, level = random.uniform(*settings.dirt, count), random.uniform(20, 220, count)
+    return [(places[i], float(radius[i]), float(level[i])) for i in range(count)]
+
+
+def soil_tag(
+    ground: np.ndarray, homography: np.ndarray, place: np.ndarray, radius: float, level: float
+) -> None:
+    """Draw a round blot on a tag, in place: at ``place`` in its own coordinates, ``radius`` in
+    pixels."""
+    centre = _project(homography, place[None])[0]
+    x, y, r = (round(float(v) * 16) for v in (*centre, radius))
+    cv2.circle(ground, (x, y), r, level, -1, cv2.LINE_8, 4)
+
+
 def _look_up(
     levels: np.ndarray,
     white: float,
@@ -256,7 +286,7 @@ def _draw_ids(dictionary: TagDictionary, count: int, random: np.random.Generator
     return np.concatenate(drawn)[:count] if drawn else dictionary.ids[:0]
 
 
-def _places(settings: SceneSettings, random: np.random.Generator) -> np.ndarray:
+def place_tags(settings: SceneSettings, random: np.random.Generator) -> np.ndarray:
     """Centres that keep tags, with their paper, apart from each other and inside the picture."""
     height, width = settings.size
     apart = settings.side * 1.9
@@ -271,7 +301,8 @@ def _places(settings: SceneSettings, random: np.random.Generator) -> np.ndarray:
     return places
 
 
-def _ground(settings: SceneSettings, random: np.random.Generator) -> np.ndarray:
+def make_ground(settings: SceneSettings, random: np.random.Generator) -> np.ndarray:
+    """(h, w) float32: texture and clutter."""
     height, width = settings.size
     ground = np.full((height, width), random.uniform(60, 170), np.float32)
     amplitude = random.uniform(*settings.texture)
@@ -333,7 +364,16 @@ def _bodies(
         cv2.ellipse(ground, _pixel(centre), size, turn, 0, 360, level, -1, cv2.LINE_8)
 
 
-def _expose(ground: np.ndarray, settings: SceneSettings, random: np.random.Generator) -> np.ndarray:
+def expose(
+    ground: np.ndarray,
+    settings: SceneSettings,
+    random: np.random.Generator,
+    noise: np.random.Generator | None = None,
+) -> np.ndarray:
+    """(h, w) float32 gray levels -> uint8 as a camera gives them: light, lens, noise.
+
+    ``noise`` draws the noise, where light and lens are to stay the same from frame to frame.
+    """
     height, width = ground.shape
     coarse = random.uniform(0, 1, (4, 4)).astype(np.float32)
     light = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -342,5 +382,5 @@ def _expose(ground: np.ndarray, settings: SceneSettings, random: np.random.Gener
     seen = ground * (darkest + (1 - darkest) * light)
     seen = cv2.GaussianBlur(seen, (0, 0), max(random.uniform(*settings.blur), 1e-3))
     spread = random.uniform(*settings.noise) ** 2 + settings.shot * np.maximum(seen, 0)
-    seen += np.sqrt(spread) * random.standard_normal(seen.shape, dtype=np.float32)
+    seen += np.sqrt(spread) * (noise or random).standard_normal(seen.shape, dtype=np.float32)
     return np.clip(np.round(seen), 0, 255).astype(np.uint8)

@@ -169,7 +169,7 @@ def test_it_says_what_it_is(brightest_onnx, engine):
     model = load_model(brightest_onnx(), engine)
     version = importlib.metadata.version(engine).split("-")[0]
     assert model.engine == f"{engine} {version}, CPU, float32"
-    assert repr(model) == f"OnnxModel(Brightest, 12x16x1, 1 keypoints, {model.engine})"
+    assert repr(model) == f"OnnxModel(Brightest, 12x16x1, 1 keypoint, {model.engine})"
     assert model.task == TASK
     assert model.skeleton.names == ("spot",)
 

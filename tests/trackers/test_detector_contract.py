@@ -63,7 +63,7 @@ def test_onnx(tmp_path):
 class Pointer:
     """A pose model that has learned: three keypoints, the last one of them unsure."""
 
-    task = SimpleNamespace(image_shape=(96, 128, 1))
+    task = SimpleNamespace(image_shape=(96, 128, 1), centroids=None)
 
     def predict(self, images, batch_size=32):
         assert images.shape == (1, 96, 128, 1)

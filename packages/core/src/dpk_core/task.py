@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from dpk_core.centroids import Centroids
 from dpk_core.checks import check_positive, check_shape
 from dpk_core.errors import ValidationError
 from dpk_core.skeleton import Skeleton
@@ -37,6 +38,10 @@ class Task:
         Standard deviation of a confidence peak in pixels of the images that the network sees.
     scale
         Size of those images relative to the original ones: 0.5 halves both sides.
+    centroids
+        Given for a detector, which finds a point for each animal instead of keypoints of one: a
+        single map shows all animals, and the skeleton has a place for each, in no order. None for
+        poses.
 
     Raises
     ------
@@ -50,6 +55,7 @@ class Task:
     use_graph: bool | None = None
     sigma: float = 5.0
     scale: float = 1.0
+    centroids: Centroids | None = None
 
     def __attrs_post_init__(self) -> None:
         if min(self.image_shape) < 1:
@@ -61,6 +67,11 @@ class Task:
             )
         check_positive("sigma", self.sigma)
         check_positive("scale", self.scale)
+        if self.centroids is not None and self.use_graph:
+            raise ValidationError(
+                "use_graph: a detector of centroids learns no posture graph; leave use_graph "
+                "(--graph) out"
+            )
         has_edges = bool(self.skeleton.edges)
         if self.use_graph and not has_edges:
             raise ValidationError(
@@ -91,12 +102,26 @@ class Task:
 
     @property
     def n_output_channels(self) -> int:
-        """Keypoints first, then the posture graph's channels."""
+        """Keypoints first, then the posture graph's channels; one for the centroids of all."""
+        if self.centroids is not None:
+            return 1
         return self.n_keypoints + self.n_graph_channels
+
+    @property
+    def finds(self) -> str:
+        """What comes out, in words."""
+        k = self.n_keypoints
+        if self.centroids is not None:
+            return f"centroids of up to {k} animal{'' if k == 1 else 's'}"
+        return f"{k} keypoint{'' if k == 1 else 's'}"
 
     def to_config(self) -> dict[str, Any]:
         """Plain values for JSON; `from_config` reads them back."""
         config = attrs.asdict(self, recurse=False)
+        if self.centroids is None:
+            del config["centroids"]  # which programs that know only poses need not know
+        else:
+            config["centroids"] = self.centroids.to_config()
         config["image_shape"] = list(self.image_shape)
         config["skeleton"] = [list(row) for row in self.skeleton.to_rows()]
         return config
@@ -114,4 +139,6 @@ class Task:
         skeleton = Skeleton.from_rows([tuple(row) for row in config["skeleton"]])
         if not skeleton.edges:  # files written before it was refused may ask for a graph
             config = {**config, "use_graph": False}
+        if config.get("centroids") is not None:
+            config = {**config, "centroids": Centroids.from_config(config["centroids"])}
         return cls(**{**config, "skeleton": skeleton})

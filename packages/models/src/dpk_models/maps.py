@@ -16,6 +16,7 @@ from keras import ops
 
 from dpk_core.skeleton import Skeleton
 from dpk_core.task import Task
+from dpk_models.centroids import draw_centroids
 
 MAP_SCALE = 255.0
 """Height of a peak in the maps that a network learns; scores are divided by it."""
@@ -46,7 +47,8 @@ def draw_maps(keypoints: Tensor, task: Task) -> tuple[Tensor, Tensor]:
     maps
         (n, h, w, c) float32 from 0 to `MAP_SCALE`; c as in ``task.n_output_channels``. Never NaN.
     weights
-        (n, 1, 1, c) of 1, or 0 where a keypoint that the map shows is missing.
+        (n, 1, 1, c) of 1, or 0 where a keypoint that the map shows is missing. For a detector see
+        `dpk_models.centroids.draw_centroids`.
     """
     keypoints = ops.cast(keypoints, "float32")
     known = ops.all(ops.isfinite(keypoints), axis=-1)
@@ -54,6 +56,10 @@ def draw_maps(keypoints: Tensor, task: Task) -> tuple[Tensor, Tensor]:
     points = (points + 0.5) / task.output_stride - 0.5
     known = ops.cast(known, "float32")
     sigma = task.sigma / task.output_stride
+    if task.centroids is not None:
+        partly = bool(task.centroids.partly_labelled)
+        maps, weights = draw_centroids(points, known, task.output_shape, sigma, partly)
+        return maps * MAP_SCALE, weights
 
     maps = _draw_points(points, task.output_shape, sigma) * known[:, None, None, :]
     weights = known
@@ -77,13 +83,13 @@ def masked_mse(
     maps_true, maps_pred
         (n, h, w, c).
     weights
-        (n, 1, 1, c), 0 or more.
+        (n, 1, 1, c) or (n, h, w, c), 0 or more.
     total
         What to divide by, where these images are a part of a batch: the sum of all its weights.
     """
     weights = ops.cast(weights, "float32")
     total = ops.sum(weights) if total is None else total
-    total = total * (maps_true.shape[1] * maps_true.shape[2])
+    total = total * pixels_per_weight(weights, maps_true)
     error = ops.sum(squared_error(maps_true, weights, maps_pred))
     return error / ops.where(total > 0, total, 1.0)
 
@@ -92,6 +98,11 @@ def squared_error(maps_true: Tensor, weights: Tensor, maps_pred: Tensor) -> Tens
     """(n, h, w, c) float32: of each pixel, times its map's weight."""
     error = ops.cast(maps_pred, "float32") - ops.cast(maps_true, "float32")
     return weights * ops.square(error)
+
+
+def pixels_per_weight(weights: Tensor, maps: Tensor) -> float:
+    """How many pixels of the maps each weight stands for."""
+    return (maps.shape[1] * maps.shape[2]) / (weights.shape[1] * weights.shape[2])
 
 
 def _draw_points(points: Tensor, shape: tuple[int, int], sigma: float) -> Tensor:

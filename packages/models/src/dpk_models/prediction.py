@@ -8,6 +8,7 @@ import keras
 
 from dpk_core.services.plugins import registry
 from dpk_core.task import Task
+from dpk_models.centroids import SeveralPeaks
 from dpk_models.device import jit_compile
 from dpk_models.maps import MAP_SCALE
 
@@ -46,7 +47,11 @@ def detect_peaks(outputs: Any, task: Task, peak_detector: Any) -> Any:
 
 def make_peak_detector(name: str, task: Task) -> Any:
     """The peak detector plugin of that name, for the width of the task's confidence peaks."""
-    return registry().get("peak_detectors", name).load()(sigma=task.sigma / task.output_stride)
+    sigma = task.sigma / task.output_stride
+    detector = registry().get("peak_detectors", name).load()(sigma=sigma)
+    if task.centroids is None:
+        return detector
+    return SeveralPeaks(detector, task.n_keypoints, sigma)
 
 
 def make_predictor(model: PoseModel) -> keras.Model:

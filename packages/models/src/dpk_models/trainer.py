@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from dpk_core.task import Task
-from dpk_models.maps import draw_maps, masked_mse, squared_error
+from dpk_models.maps import draw_maps, masked_mse, pixels_per_weight, squared_error
 from dpk_models.prediction import detect_peaks
 from dpk_models.replicas import sum_over_devices
 
@@ -62,7 +62,6 @@ class Validator(keras.Model):
         maps, weights = draw_maps(keypoints, self.task)
         ops = keras.ops
         error = sum(ops.sum(squared_error(maps, weights, o), axis=(1, 2, 3)) for o in outputs)
-        height, width = self.task.output_shape
-        weight = ops.sum(weights, axis=(1, 2, 3)) * (height * width)
+        weight = ops.sum(weights, axis=(1, 2, 3)) * pixels_per_weight(weights, maps)
         peaks = detect_peaks(outputs, self.task, self.peak_detector)
         return ops.stack([error, weight], axis=-1), peaks

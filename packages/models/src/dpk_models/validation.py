@@ -9,6 +9,7 @@ import attrs
 import keras
 import numpy as np
 
+from dpk_core.services.centroid_matching import in_order_of
 from dpk_core.services.imaging import coordinates_to_original
 from dpk_models.device import jit_compile
 from dpk_models.prediction import make_peak_detector
@@ -57,7 +58,10 @@ class ValidationRun:
             batch = fill_up(images, keypoints, self.batch_size)
             image_sums, peaks = self._validator.predict_on_batch(list(batch))
             sums += np.asarray(image_sums)[:n].sum(axis=0)
-            found = np.asarray(peaks)[:n, :, :2]
+            found = np.asarray(peaks)[:n]
+            if self._task.centroids is not None:
+                found = in_order_of(found, keypoints)
+            found = found[..., :2]
             difference = self._to_original(found) - self._to_original(keypoints)
             distances.append(np.linalg.norm(difference, axis=-1).ravel())
         distance = np.concatenate(distances)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class KeypointDetector(Detector):
         engine: str = "auto",
     ) -> None:
         from dpk_core.services.engines import load_model
+        from dpk_core.services.model_task import check_finds_poses
 
         if model is None:
             raise ValidationError("keypoints: expected a model; name its file (model=model.keras)")
@@ -53,6 +55,7 @@ class KeypointDetector(Detector):
             )
         self.threshold, self.least, self.margin = threshold, keypoints, margin
         self.model = load_model(model, engine)
+        check_finds_poses(self.model.task, Path(model))
 
     def detect(self, frame: np.ndarray) -> Detections:
         from dpk_core.services.imaging import match_channels

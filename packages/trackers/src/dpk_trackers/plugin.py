@@ -25,6 +25,11 @@ def dpk_detectors() -> list[DetectorSpec]:
             "dpk_trackers.callable_detector:CallableDetector",
         ),
         DetectorSpec(
+            "centroids",
+            "a point for each animal, by a model trained with dpk train --target centroids",
+            "dpk_trackers.centroid_detector:CentroidDetector",
+        ),
+        DetectorSpec(
             "keypoints",
             "the box around the keypoints that a pose model finds: one animal",
             "dpk_trackers.keypoint_detector:KeypointDetector",

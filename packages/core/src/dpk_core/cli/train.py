@@ -33,6 +33,13 @@ class TrainingPrecision(str, Enum):
     mixed_bfloat16 = "mixed_bfloat16"
 
 
+class Target(str, Enum):
+    """What a model learns to find."""
+
+    keypoints = "keypoints"
+    centroids = "centroids"
+
+
 class GroupBy(str, Enum):
     """How validation images are chosen."""
 
@@ -55,6 +62,33 @@ def command(
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter; may be repeated."),
+    ] = None,
+    target: Annotated[
+        Target,
+        typer.Option(
+            help="keypoints of one animal, or centroids: a point for each animal in whole frames, "
+            "for dpk track --detector centroids."
+        ),
+    ] = Target.keypoints,
+    anchor: Annotated[
+        str | None,
+        typer.Option(
+            help="For centroids: the keypoint to find. Default: the middle of each animal."
+        ),
+    ] = None,
+    max_animals: Annotated[
+        int | None,
+        typer.Option(
+            help="For centroids: in a frame at most. Default: twice as many as are labelled."
+        ),
+    ] = None,
+    partly_labelled: Annotated[
+        bool | None,
+        typer.Option(
+            "--partly-labelled/--fully-labelled",
+            help="For centroids: whether frames show animals that nobody labelled. Default: as "
+            "the labels say.",
+        ),
     ] = None,
     downsample_factor: Annotated[
         int, typer.Option(help="Confidence maps are 2^this times smaller than the images.")
@@ -179,6 +213,7 @@ def command(
                 "validation_split": validation_split,
                 "group_by": group_by.value,
                 "only_annotated": not all_labels,
+                "centroids": _centroids(target, anchor, max_animals, partly_labelled),
                 "seed": seed,
             },
             fit_options=fit_options,
@@ -194,6 +229,19 @@ def command(
     if result.was_interrupted:
         note(f"Interrupted. Carry on with: {_resume_command()}")
         raise typer.Exit(INTERRUPTED)
+
+
+def _centroids(target: Target, anchor: Any, max_animals: Any, partly_labelled: Any) -> Any:
+    """What a detector shall find; None for poses."""
+    from dpk_core.centroids import Centroids
+
+    if target is Target.centroids:
+        return Centroids(anchor, max_animals, partly_labelled)
+    if (anchor, max_animals, partly_labelled) != (None, None, None):
+        raise typer.BadParameter(
+            "--anchor, --max-animals and --partly-labelled are for --target centroids"
+        )
+    return None
 
 
 def _count_devices(text: str) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Dataset, Model
+from dpk_core.services.centroid_matching import in_order_of
 from dpk_core.services.metrics import keypoint_errors, summarize_errors
 
 
@@ -34,6 +35,8 @@ def evaluate_on(model: Model, dataset: Dataset, batch_size: int = 32) -> dict[st
         )
     predictions = model.predict(dataset, batch_size)
     keypoints = np.stack([dataset[i].keypoints for i in range(len(dataset))])
+    if model.task.centroids is not None:
+        predictions = in_order_of(predictions, keypoints)
     errors = keypoint_errors(keypoints, predictions[..., :2])
     return {
         "summary": summarize_errors(errors, names),

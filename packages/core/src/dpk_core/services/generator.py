@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from dpk_core.annotations import AnnotationSet
+from dpk_core.centroids import Centroids
 from dpk_core.errors import (
     DpkError,
     ValidationError,
 )
 from dpk_core.interfaces import Augmenter, Dataset
+from dpk_core.services.centroid_labels import label_centroids
 from dpk_core.services.imaging import check_uint8, prepare_images, scale_keypoints, scaled_size
 from dpk_core.services.sources import open_source, subset
 from dpk_core.services.splits import Split, make_split
@@ -53,6 +55,9 @@ class TrainingGenerator:
     only_annotated
         Leave out the images that nobody marked as annotated, and positions within the others that
         nobody marked. False takes all images and positions of the file as they are.
+    centroids
+        Train a detector: all animals of an image in one map instead of the keypoints of one. None
+        for poses.
     cache_bytes
         Keep the images in memory, resized and converted, when they need at most this many bytes;
         otherwise they are read whenever they are needed.
@@ -105,9 +110,14 @@ class TrainingGenerator:
         group_by: str = "auto",
         split: Split | None = None,
         only_annotated: bool = True,
+        centroids: Centroids | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self.dataset = _usable(open_source(source), only_annotated)
+        dataset = open_source(source, whole_frames=centroids is not None)
+        if centroids is None:
+            self.dataset = _usable(dataset, only_annotated)
+        else:
+            self.dataset, centroids = label_centroids(dataset, centroids, only_annotated)
         self.source_name = "" if isinstance(source, Dataset) else fspath(source)
         height, width, channels = self.dataset.image_shape
         size = scaled_size((height, width), scale)
@@ -118,6 +128,7 @@ class TrainingGenerator:
             use_graph=use_graph,
             sigma=sigma,
             scale=scale,
+            centroids=centroids,
         )
         self.seed = int(seed)
         self.shuffle = bool(shuffle)
@@ -208,10 +219,9 @@ class TrainingGenerator:
 
     def __repr__(self) -> str:
         h, w, c = self.task.image_shape
-        k = self.task.n_keypoints
         return (
             f"TrainingGenerator({self.n_train} training and {self.n_validation} validation images "
-            f"{h}x{w}x{c}, {k} keypoint{'' if k == 1 else 's'}, split {self.split.method})"
+            f"{h}x{w}x{c}, {self.task.finds}, split {self.split.method})"
         )
 
 

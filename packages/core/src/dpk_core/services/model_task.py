@@ -6,7 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from dpk_core.errors import ModelFileError
+from dpk_core.errors import ModelFileError, ValidationError
 from dpk_core.task import Task
 
 DESCRIPTION = "dpk.json"
@@ -36,3 +36,21 @@ def read_task(path: Path) -> Task | None:
             f"{path} is cut short or was not written by dpk ({error}); expected a file written by "
             "model.save()"
         ) from None
+
+
+def check_finds_poses(task: Task | None, path: Path) -> None:
+    """ValidationError, with what to do, when a model is a detector; an unknown task passes."""
+    if task is not None and task.centroids is not None:
+        raise ValidationError(
+            f"{path} is a detector, which finds {task.finds}; expected a model of poses. Find "
+            f"animals with it by: dpk track VIDEO --detector centroids --detector-set model={path}"
+        )
+
+
+def check_finds_centroids(task: Task | None, path: Path) -> None:
+    """ValidationError, with what to do, when a model is one of poses; an unknown task passes."""
+    if task is not None and task.centroids is None:
+        raise ValidationError(
+            f"{path} is a model of poses with {task.finds}; expected a detector of centroids. "
+            "Train one with: dpk train LABELS --target centroids -o detector.keras"
+        )

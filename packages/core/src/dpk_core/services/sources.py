@@ -14,12 +14,12 @@ from dpk_core.services.formats import OURS, FoundFormat, identify
 from dpk_core.services.individuals import count_individuals, crop_individuals
 
 
-def open_source(source: str | PathLike[str] | Dataset) -> Dataset:
+def open_source(source: str | PathLike[str] | Dataset, *, whole_frames: bool = False) -> Dataset:
     """A dataset from a path or a dataset.
 
     A ``.h5`` or ``.hdf5`` file is read as DeepPoseKit's or dpk's annotations; what that cannot
     read, and everything else, goes to the format plugin that recognises it. Where several animals
-    share a frame, each is cropped out.
+    share a frame, each is cropped out, unless ``whole_frames`` are asked for.
 
     Raises
     ------
@@ -55,15 +55,15 @@ def open_source(source: str | PathLike[str] | Dataset) -> Dataset:
                 found = None
             if found is None or found.spec.name == OURS:
                 raise
-            return _labels(found, path)
+            return _labels(found, path, whole_frames)
     try:
         found = identify(path)
     except FileFormatError as error:
         raise FileFormatError(f"no annotations that dpk can learn from: {error}") from None
-    return _labels(found, path)
+    return _labels(found, path, whole_frames)
 
 
-def _labels(found: FoundFormat, path: Path) -> Dataset:
+def _labels(found: FoundFormat, path: Path, whole_frames: bool) -> Dataset:
     if "annotations" not in found.kinds:
         raise FileFormatError(
             f"{path} holds {' and '.join(found.kinds)} ({found.spec.name}), and no labelled "
@@ -75,7 +75,8 @@ def _labels(found: FoundFormat, path: Path) -> Dataset:
             f"the format {found.spec.name} gave {type(labels).__name__} for the labels in {path}; "
             "expected an AnnotationSet (a fault of its author's)"
         )
-    return crop_individuals(labels) if count_individuals(labels) > 1 else labels
+    crowded = not whole_frames and count_individuals(labels) > 1
+    return crop_individuals(labels) if crowded else labels
 
 
 def subset(dataset: Dataset, rows: np.ndarray) -> Dataset:

@@ -107,7 +107,7 @@ def _exported_model(path: Path) -> dict[str, Any]:
     return {
         **_model_facts(stored),
         "needs": f"dpk-core[onnx] or dpk-core[openvino] (written by {software})",
-        "output": f"x, y and score of {description.task.n_keypoints} keypoints",
+        "output": f"x, y and score of {description.task.finds}",
         "precision": description.precision,
     }
 
@@ -123,7 +123,7 @@ def _model_facts(stored: dict[str, Any]) -> dict[str, Any]:
         "needs": f"{stored.get('distribution')} (written by {stored.get('distribution_version')})",
         "images": f"{height}x{width}x{channels} after scaling by {task.scale:g}",
         "output": f"{task.output_shape[0]}x{task.output_shape[1]} maps, "
-        f"{task.n_keypoints} keypoints"
+        f"{task.finds}"
         + (f" and {task.n_graph_channels} of the posture graph" if task.n_graph_channels else ""),
         "hyperparameters": stored.get("hyperparameters", {}),
         "skeleton": repr(task.skeleton),

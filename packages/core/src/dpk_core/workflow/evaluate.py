@@ -17,6 +17,7 @@ from dpk_core.interfaces import Dataset, Model
 from dpk_core.services.engines import load_model
 from dpk_core.services.generator import TrainingGenerator
 from dpk_core.services.metrics import ErrorSummary, keypoint_errors, summarize_errors
+from dpk_core.services.model_task import check_finds_poses
 from dpk_core.services.sources import spread_images
 from dpk_core.services.splits import Split
 from dpk_core.services.storage import atomic_path
@@ -113,6 +114,7 @@ def evaluate_model(
     dataset = TrainingGenerator(source, augmenter=None, validation_split=0, cache_bytes=0).dataset
     progress(0, None, "opening the model")
     model = load_model(model_path, engine, precision, calibration=lambda: spread_images(dataset))
+    check_finds_poses(model.task, Path(model_path))
     rows, images_used = _choose(model, dataset, Path(source), only)
     columns = _matching_keypoints(model.skeleton, dataset.skeleton)
     keypoints, predictions = _predict(model, dataset, rows, batch_size, progress)

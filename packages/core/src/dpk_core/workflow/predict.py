@@ -24,7 +24,7 @@ from dpk_core.services.engines import (
     software_of,
 )
 from dpk_core.services.fingerprints import file_hash
-from dpk_core.services.model_task import read_task
+from dpk_core.services.model_task import check_finds_poses, read_task
 from dpk_core.services.storage import PosesWriter, is_complete, read_poses
 from dpk_core.services.storage.atomic import check_output
 from dpk_core.workflow.frames import FrameSource, calibration_frames, open_frames
@@ -115,7 +115,7 @@ def predict_video(
     ------
     FileMissingError, ModelFileError, FileFormatError
     ValidationError
-        When the frames have another size than the model's images.
+        When the frames have another size than the model's images, or the model is a detector.
     OutputExistsError, OutputError
         When the output is of another job, or cannot be written, or another process writes it.
     VideoError
@@ -136,6 +136,7 @@ def predict_video(
             return Prediction(output, n, n, time.monotonic() - began)
         progress(0, None, "opening the model")
         model, plan = open_model(plan, lambda: calibration_frames(source))
+        check_finds_poses(model.task, plan.path)
         check_frame_size(model, source)
         job = _job(plan, source, batch_size)
         if not overwrite and _is_done(output, job):

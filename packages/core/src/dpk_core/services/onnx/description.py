@@ -67,7 +67,8 @@ class OnnxDescription:
                 f", the original ones scaled by {self.task.scale:g}" if self.task.scale != 1 else ""
             ),
             "output": f"float32 (batch, {self.task.n_keypoints}, 3) of x, y in pixels of the input "
-            "with (0, 0) the centre of the top-left one, and a score from 0 to 1",
+            "with (0, 0) the centre of the top-left one, and a score from 0 to 1"
+            + (", an animal each" if self.task.centroids else ""),
         }
 
     @classmethod

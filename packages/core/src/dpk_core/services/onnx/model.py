@@ -121,10 +121,7 @@ class OnnxModel(Model):
 
     def __repr__(self) -> str:
         h, w, c = self.task.image_shape
-        return (
-            f"OnnxModel({self.description.model}, {h}x{w}x{c}, {self.task.n_keypoints} keypoints, "
-            f"{self.engine})"
-        )
+        return f"OnnxModel({self.description.model}, {h}x{w}x{c}, {self.task.finds}, {self.engine})"
 
 
 def open_with_onnxruntime(path: str | PathLike[str], precision: str = "float32") -> OnnxModel:

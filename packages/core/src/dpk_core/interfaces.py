@@ -142,6 +142,22 @@ class Model(ABC):
         """A function from one frame (h, w, c) uint8 to (k, 3), with as little delay as can be."""
         return lambda frame: self.predict(frame[None], batch_size=1)[0]
 
+    def confidence_maps(self, images: np.ndarray) -> np.ndarray:
+        """(n, h, w, c) uint8 as for `predict` -> (n, h', w', k) float32 maps from about 0 to 1, by
+        which is seen how sure the model is of a place; not every model can.
+
+        Raises
+        ------
+        DpkError
+            When it ends in coordinates.
+        """
+        from dpk_core.errors import DpkError
+
+        raise DpkError(
+            f"{type(self).__name__} ({self.engine}) gives coordinates only, no confidence maps; "
+            "open the trained model itself, not what it was exported to"
+        )
+
     def export(self, path: str | PathLike[str], **options: Any) -> None:
         """Write a file for other programs, as its suffix says; not every model can.
 

@@ -21,6 +21,8 @@ COMMANDS = (
     "track",
     "crop",
     "predict",
+    "suggest",
+    "merge",
     "export",
     "bench",
     "render",

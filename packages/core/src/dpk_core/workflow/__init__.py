@@ -15,13 +15,17 @@ _WHERE = {
     "Progress": "dpk_core.workflow.progress",
     "Sampling": "dpk_core.workflow.sample",
     "Training": "dpk_core.workflow.train",
+    "Suggestions": "dpk_core.workflow.suggest",
+    "add_suggestions": "dpk_core.workflow.suggest_add",
     "describe_file": "dpk_core.workflow.describe",
     "Rendering": "dpk_core.workflow.render",
     "evaluate_model": "dpk_core.workflow.evaluate",
+    "merge_sets": "dpk_core.workflow.merge",
     "predict_video": "dpk_core.workflow.predict",
     "render_video": "dpk_core.workflow.render",
     "run_demo": "dpk_core.workflow.demo",
     "sample_videos": "dpk_core.workflow.sample",
+    "suggest_frames": "dpk_core.workflow.suggest",
     "train_model": "dpk_core.workflow.train",
 }
 

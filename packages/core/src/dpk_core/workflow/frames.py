@@ -174,6 +174,11 @@ class DatasetFrames(BaseFrames):
             "width": self.size[1],
         }
 
+    @property
+    def dataset(self) -> Dataset:
+        """The open set, for images by row."""
+        return self._dataset
+
     def frames(self, skip: int = 0) -> Iterator[np.ndarray]:
         images = self._dataset.images if isinstance(self._dataset, AnnotationSet) else None
         for i in self.numbers[skip:]:

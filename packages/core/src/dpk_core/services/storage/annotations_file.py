@@ -113,6 +113,18 @@ def read_annotations(path: str | PathLike[str]) -> AnnotationSet:
         return AnnotationSet(StoredImages(path, shape), keypoints, skeleton, **known)
 
 
+def unknown_keys(path: str | PathLike[str]) -> list[str]:
+    """What a file holds besides an annotation set, such as what other programs keep there.
+
+    Raises
+    ------
+    FileMissingError, FileFormatError
+    """
+    known = {"images", *_LABELS, *_SOURCE_KEYS, "skeleton", "skeleton_names"}
+    with reading(Path(path)) as file:
+        return sorted(set(file) - known)
+
+
 def write_annotations(
     path: str | PathLike[str], annotations: AnnotationSet, *, overwrite: bool = False
 ) -> None:

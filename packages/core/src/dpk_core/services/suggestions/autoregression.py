@@ -38,7 +38,7 @@ def autoregressive_residuals(
     -------
     np.ndarray
         (n, k) float64; NaN where the keypoint, or one of the ``order`` frames before it, is
-        missing: no value is made up.
+        missing, or is itself an outlier: what follows a wrong keypoint can't be judged by it.
 
     Raises
     ------
@@ -64,13 +64,11 @@ def autoregressive_residuals(
     keypoints = as_array("keypoints", keypoints, np.float64, ("n", "k", 2))
     frames = as_array("frames", frames, np.int64, (len(keypoints),))
     windows = _windows(frames, track_ids, order)
-    residuals = np.full(keypoints.shape, np.nan)
+    residuals = np.full(keypoints.shape[:2], np.nan)
     if len(windows):
         for j in range(keypoints.shape[1]):
-            for axis in range(2):
-                series = keypoints[:, j, axis]
-                residuals[windows[:, 0], j, axis] = _residuals(series, windows)
-    return np.linalg.norm(residuals, axis=2)
+            residuals[windows[:, 0], j] = _distances(keypoints[:, j], windows, frames)
+    return residuals
 
 
 def fit_autoregression(values: np.ndarray, pasts: np.ndarray, sources: np.ndarray) -> np.ndarray:
@@ -108,9 +106,10 @@ def fit_autoregression(values: np.ndarray, pasts: np.ndarray, sources: np.ndarra
         return coefficients
     center = np.median(values)
     y, x = values - center, np.column_stack([np.ones(m), pasts - center])
-    smallest = _STILL * max(1.0, float(np.abs(y).max()))
+    smallest = _STILL * max(1.0, float(np.abs(values).max()))
     for _ in range(_STEPS):
-        weights = _weights(y - x @ coefficients, sources, smallest)
+        residuals = y - x @ coefficients
+        weights = _weights(residuals, sources, _scale(residuals, values))
         if np.count_nonzero(weights) < 2 * (p + 1):
             break
         root = np.sqrt(weights)
@@ -124,8 +123,7 @@ def fit_autoregression(values: np.ndarray, pasts: np.ndarray, sources: np.ndarra
     return coefficients
 
 
-def _weights(residuals: np.ndarray, sources: np.ndarray, smallest: float) -> np.ndarray:
-    scale = max(_NORMAL_MAD * float(np.median(np.abs(residuals))), smallest)
+def _weights(residuals: np.ndarray, sources: np.ndarray, scale: float) -> np.ndarray:
     own = np.maximum(0, 1 - (residuals / (_BISQUARE * scale)) ** 2) ** 2
     return np.where(sources >= 0, own[sources], 1.0).min(axis=1)
 
@@ -142,16 +140,33 @@ def _windows(frames: np.ndarray, track_ids: np.ndarray | None, order: int) -> np
     return windows[(windows >= 0).all(axis=1)]
 
 
-def _residuals(series: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """(m,) of each window, NaN where a value in it is missing."""
-    known = np.isfinite(series[windows]).all(axis=1)
-    residuals = np.full(len(windows), np.nan)
-    if not known.any():
-        return residuals
+def _distances(points: np.ndarray, windows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """(m,) of each window, NaN where a value in it is missing or its past holds an outlier."""
+    distances = np.full(len(windows), np.nan)
+    known = np.isfinite(points[windows]).all(axis=(1, 2))
     used = windows[known]
-    place = np.full(len(series), -1)
+    if not len(used):
+        return distances
+    place = np.full(len(points), -1)
     place[used[:, 0]] = np.arange(len(used))
-    values, pasts = series[used[:, 0]], series[used[:, 1:]]
-    fitted = fit_autoregression(values, pasts, place[used])
-    residuals[known] = values - fitted[0] - pasts @ fitted[1:]
-    return residuals
+    residuals = np.stack([_residuals(points[:, axis], used, place) for axis in range(2)], axis=1)
+    wild = np.zeros(len(points), bool)
+    scales = np.array([_scale(residuals[:, axis], points[:, axis]) for axis in range(2)])
+    suspects = np.flatnonzero((np.abs(residuals) > _BISQUARE * scales).any(axis=1))
+    for i in suspects[np.argsort(frames[used[suspects, 0]], kind="stable")]:
+        wild[used[i, 0]] = not wild[used[i, 1:]].any()
+    found = np.linalg.norm(residuals, axis=1)
+    found[wild[used[:, 1:]].any(axis=1)] = np.nan
+    distances[known] = found
+    return distances
+
+
+def _residuals(series: np.ndarray, windows: np.ndarray, place: np.ndarray) -> np.ndarray:
+    values, pasts = series[windows[:, 0]], series[windows[:, 1:]]
+    fitted = fit_autoregression(values, pasts, place[windows])
+    return values - fitted[0] - pasts @ fitted[1:]
+
+
+def _scale(residuals: np.ndarray, series: np.ndarray) -> float:
+    smallest = _STILL * max(1.0, float(np.nanmax(np.abs(series))))
+    return max(_NORMAL_MAD * float(np.median(np.abs(residuals))), smallest)

@@ -9,25 +9,25 @@ import numpy as np
 from dpk_core.checks import as_array
 from dpk_core.errors import ValidationError
 
-UNKNOWN = 0.5
-"""The rank of what is not known: in the middle, neither for nor against a frame."""
+_MIDDLE = 0.5
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """The rank of each value from 0 (lowest) to 1 (highest); equal values share their mean rank.
 
-    Unlike the values themselves, ranks of one wild criterion can't outweigh all others. NaN, and
-    a single value, are in the middle: 0.5.
+    Unlike the values themselves, ranks of one wild criterion can't outweigh all others. A single
+    value is in the middle: 0.5. NaN stays NaN.
 
     Examples
     --------
     >>> ranks(np.array([3.0, 1, np.nan, 3, 900])).round(3).tolist()
-    [0.5, 0.0, 0.5, 0.5, 1.0]
+    [0.5, 0.0, nan, 0.5, 1.0]
     """
     values = as_array("values", values, np.float64, ("n",))
-    found = np.full(len(values), UNKNOWN)
+    found = np.full(len(values), np.nan)
     known = np.flatnonzero(np.isfinite(values))
     if len(known) < 2:
+        found[known] = _MIDDLE
         return found
     _, place, counts = np.unique(values[known], return_inverse=True, return_counts=True)
     first = np.cumsum(counts) - counts
@@ -36,12 +36,19 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 def rank_average(criteria: Sequence[np.ndarray]) -> np.ndarray:
-    """The mean over criteria of each frame's rank, (n,) in [0, 1].
+    """The mean of each frame's ranks, (n,) in [0, 1], over those criteria that are known of it.
+
+    A frame of which none is known is in the middle: 0.5.
 
     Raises
     ------
     ValidationError
         When there is no criterion, or they differ in length.
+
+    Examples
+    --------
+    >>> rank_average([np.array([1.0, 2, 3]), np.array([5.0, np.nan, 4])]).tolist()
+    [0.5, 0.5, 0.5]
 
     References
     ----------
@@ -52,4 +59,7 @@ def rank_average(criteria: Sequence[np.ndarray]) -> np.ndarray:
     lengths = {len(values) for values in criteria}
     if len(lengths) > 1:
         raise ValidationError(f"criteria: expected equal lengths, found {sorted(lengths)}")
-    return np.mean([ranks(values) for values in criteria], axis=0)
+    each = np.stack([ranks(values) for values in criteria])
+    known = np.isfinite(each)
+    total = np.where(known, each, 0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(1, known.sum(axis=0)), _MIDDLE)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from dpk_core.annotations import AnnotationSet, ImageSource
 from dpk_core.errors import DpkError, OutputExistsError, ValidationError
 from dpk_core.losses import Loss, LossReport
 from dpk_core.poses import Poses
+from dpk_core.services.format_options import checked_options
 from dpk_core.services.formats import OURS, get_format, identify, target_spec
 from dpk_core.services.individuals import MARGIN, count_individuals, crop_individuals
 from dpk_core.services.storage.atomic import atomic_target
@@ -112,9 +112,8 @@ def convert(
     kind = found.kind(kind)
     spec = target_spec(target, kind, target_format)
     writer = get_format(spec.name)[1]
-    reading, writing = dict(source_options or {}), dict(target_options or {})
-    _check_options(found.format.read, found.spec.name, reading)
-    _check_options(writer.write, spec.name, writing)
+    reading = checked_options(found.format.read, found.spec.name, source_options or {})
+    writing = checked_options(writer.write, spec.name, target_options or {})
     report = LossReport()
     with atomic_target(target, overwrite=overwrite) as temporary:
         data = found.format.read(source, kind, report=report, **reading)
@@ -194,17 +193,3 @@ class _WatchedImages:
         last = int(np.max(np.arange(len(self))[row], initial=-1))
         self._progress(last + 1, len(self), "converting images")
         return found
-
-
-def _check_options(function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> None:
-    """ValidationError for an option that a format's `read` or `write` does not have."""
-    parameters = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return  # it checks them itself
-    known = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name != "report"]
-    for option in options:
-        if option not in known:
-            raise ValidationError(
-                f"the format {name} has no option {option!r} to {function.__name__} with; it has "
-                f"{', '.join(known) or 'none'}"
-            )

@@ -175,6 +175,16 @@ class PoseModel(Model):
         run = with_mirror(self._run, self.skeleton, self.task.sigma) if mirror else self._run
         return predict_images(run, self.task, images, batch_size, progress)
 
+    def confidence_maps(self, images: np.ndarray) -> np.ndarray:
+        """The maps behind `predict`: (n, h, w, k) float32 from about 0 to 1, where the network's
+        last output has its pixels, ``task.output_stride`` to one of the network's image."""
+        from dpk_core.services.imaging import prepare_images
+        from dpk_models.maps import MAP_SCALE
+
+        outputs = self.network.predict_on_batch(prepare_images(images, self.task))
+        maps = outputs[-1] if isinstance(outputs, (list, tuple)) else outputs
+        return np.asarray(maps, np.float32)[..., : self.task.n_keypoints] / MAP_SCALE
+
     def evaluate(self, dataset: Dataset | None = None, batch_size: int = 32) -> Mapping[str, Any]:
         """Errors in pixels of the original images.
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,12 @@ class DeepLabCutFormat(PoseFormat):
         data: AnnotationSet | PoseStream | Tracks,
         *,
         report: LossReport | None = None,
+        scorer: str = "dpk",
+        task: str = "labels",
+        date: str | None = None,
+        index_levels: int = 3,
+        individuals: Sequence[str] = (),
+        unique: Sequence[str] = (),
         **options: Any,
     ) -> None:
         """Write a project that DeepLabCut opens; see `deeplabcut_write.write_project`."""
@@ -144,7 +151,10 @@ class DeepLabCutFormat(PoseFormat):
                 f"a DeepLabCut project holds annotations, found {type(data).__name__}; for "
                 "predictions write deeplabcut-predictions"
             )
-        write_project(Path(path), data, LossReport() if report is None else report, **options)
+        write_project(
+            Path(path), data, LossReport() if report is None else report, scorer=scorer, task=task,
+            date=date, index_levels=index_levels, individuals=individuals, unique=unique, **options,
+        )  # fmt: skip
 
 
 @attrs.frozen(eq=False)

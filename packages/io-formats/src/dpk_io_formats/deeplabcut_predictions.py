@@ -104,6 +104,8 @@ class DeepLabCutPredictionsFormat(PoseFormat):
         data: AnnotationSet | PoseStream | Tracks,
         *,
         report: LossReport | None = None,
+        scorer: str = "",
+        unique: tuple[str, ...] = (),
         **options: Any,
     ) -> None:
         """Write a table; see `deeplabcut_predictions_write.write_predictions`."""
@@ -114,7 +116,10 @@ class DeepLabCutPredictionsFormat(PoseFormat):
                 f"predictions of DeepLabCut are poses, found {type(data).__name__}; for labels "
                 "write deeplabcut"
             )
-        write_predictions(Path(path), data, LossReport() if report is None else report, **options)
+        write_predictions(
+            Path(path), data, LossReport() if report is None else report, scorer=scorer,
+            unique=unique, **options,
+        )  # fmt: skip
 
 
 def stream_of(

@@ -68,6 +68,9 @@ class LightningPoseFormat(PoseFormat):
         kind: str = "annotations",
         *,
         report: LossReport | None = None,
+        missing: str = "error",
+        guess_swaps: bool = True,
+        video: str = "",
         **options: Any,
     ) -> AnnotationSet | PoseStream:
         """Labels as annotations, predictions as poses.
@@ -88,10 +91,13 @@ class LightningPoseFormat(PoseFormat):
         """
         path = _labels_file(Path(path)) if Path(path).is_dir() else Path(path)
         if kind == "poses":
-            return _read_poses(path, report, **options)
+            _refuse(options | _given(missing=missing != "error", guess_swaps=not guess_swaps), kind)
+            return _read_poses(path, report, video)
         if kind != "annotations":
             raise ValidationError(f"Lightning Pose has annotations and poses, not {kind}")
-        return _read_labels(path, LossReport() if report is None else report, **options)
+        _refuse(options | _given(video=bool(video)), kind)
+        losses = LossReport() if report is None else report
+        return _read_labels(path, losses, missing, guess_swaps)
 
     def write(
         self,
@@ -149,27 +155,24 @@ def _labels_file(folder: Path) -> Path:
     return path
 
 
-def _read_poses(
-    path: Path, report: LossReport | None, *, video: str = "", **options: Any
-) -> PoseStream:
-    if options:
-        raise ValidationError(f"lightning-pose: unknown options {sorted(options)} for poses")
+def _read_poses(path: Path, report: LossReport | None, video: str) -> PoseStream:
     return stream_of(open_predictions(path, video=video, extra=True), path, report)
+
+
+def _given(**options: bool) -> dict[str, bool]:
+    """Those that somebody set."""
+    return {name: is_set for name, is_set in options.items() if is_set}
+
+
+def _refuse(options: dict[str, Any], kind: str) -> None:
+    if options:
+        raise ValidationError(f"lightning-pose: unknown options {sorted(options)} for {kind}")
 
 
 # -- labels -------------------------------------------------------------------------------------
 
 
-def _read_labels(
-    path: Path,
-    report: LossReport,
-    *,
-    missing: str = "error",
-    guess_swaps: bool = True,
-    **options: Any,
-) -> AnnotationSet:
-    if options:
-        raise ValidationError(f"lightning-pose: unknown options {sorted(options)} for labels")
+def _read_labels(path: Path, report: LossReport, missing: str, guess_swaps: bool) -> AnnotationSet:
     table = read_table(path, n_parts=0)
     if table.layout.is_multi:
         raise FileFormatError(

@@ -16,6 +16,7 @@ nothing.
 
 from __future__ import annotations
 
+import inspect
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,13 @@ class SleapFormat(PoseFormat):
         kind: str = "annotations",
         *,
         report: LossReport | None = None,
+        skeleton: str | int | None = None,
+        videos: str | PathLike[str] | None = None,
+        missing: str = "error",
+        invisible: str = "missing",
+        waiting: bool = True,
+        video: str | int | None = None,
+        center: str = "box",
         **options: Any,
     ) -> AnnotationSet | PoseStream | Tracks:
         """Labels with their images, predictions in pieces, or tracks.
@@ -115,6 +123,12 @@ class SleapFormat(PoseFormat):
         }
         if kind not in known:
             raise ValidationError(f"the format {_NAME} has {', '.join(known)}; found {kind!r}")
+        given = {
+            "skeleton": skeleton, "videos": videos, "missing": missing, "invisible": invisible,
+            "waiting": _yes(waiting, "waiting"), "video": video, "center": center,
+        }  # fmt: skip
+        parameters = inspect.signature(self.read).parameters
+        options |= {n: value for n, value in given.items() if value != parameters[n].default}
         _check_options(options, known[kind], f"to read {kind}")
         if kind == "poses":
             from dpk_io_formats.sleap_poses import read_poses
@@ -126,8 +140,6 @@ class SleapFormat(PoseFormat):
             return read_tracks(path, losses, **options)
         from dpk_io_formats.sleap_labels import read_labels
 
-        if "waiting" in options:
-            options["waiting"] = _yes(options["waiting"], "waiting")
         return read_labels(path, losses, **options)
 
     def write(
@@ -136,6 +148,7 @@ class SleapFormat(PoseFormat):
         data: AnnotationSet | PoseStream | Tracks,
         *,
         report: LossReport | None = None,
+        embed: bool | None = None,
         **options: Any,
     ) -> None:
         """Labels as users' instances, poses as predicted ones.
@@ -162,12 +175,12 @@ class SleapFormat(PoseFormat):
             from dpk_io_formats.sleap_labels_write import write_labels
 
             _check_options(options, ("embed",), "to write labels")
-            embed = options.get("embed")
             write_labels(path, data, losses, None if embed is None else _yes(embed, "embed"))
         elif isinstance(data, PoseStream):
             from dpk_io_formats.sleap_poses_write import write_poses
 
-            _check_options(options, (), "to write poses")
+            given = options if embed is None else {"embed": embed, **options}
+            _check_options(given, (), "to write poses")
             write_poses(path, data, losses)
         else:
             raise ValidationError(f"the format {_NAME} writes annotations and poses, no tracks")

@@ -187,6 +187,23 @@ def test_which_format_a_name_means():
         target_spec("a.txt", "tracks", "lines")
 
 
+def test_a_suffix_of_another_kind_says_what_it_is_for(poses, plugins, tmp_path):
+    with pytest.raises(ValidationError) as caught:
+        target_spec("a.txt", "annotations")
+    assert str(caught.value) == (
+        "a.txt would be lines, which holds poses and no annotations; add one of --to dpk for "
+        "another format"
+    )
+    # the source has poses as well as labels, and this target would take those
+    with pytest.raises(ValidationError, match=r"no annotations; take the poses with --kind poses"):
+        target_spec("a.txt", "annotations", kinds=("annotations", "poses"))
+    with pytest.raises(ValidationError, match=r"take the poses with --kind poses"):
+        target_spec("a.bar", "annotations", "lines", kinds=("annotations", "poses"))
+    with pytest.raises(ValidationError) as caught:
+        target_spec("a.txt", "annotations", kinds=("annotations", "tracks"))
+    assert "--kind" not in str(caught.value)
+
+
 def test_formats_that_are_not_known_not_installed_or_not_meant(poses, tmp_path):
     (tmp_path / "a.foo").write_text("?")
     with pytest.raises(FileFormatError, match=r"a\.foo is in no format that is known here"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -111,8 +112,15 @@ def identify(path: str | PathLike[str], name: str | None = None) -> FoundFormat:
     return FoundFormat(spec, found, _kinds(spec, found, path))
 
 
-def target_spec(path: str | PathLike[str], kind: str, name: str | None = None) -> FormatSpec:
+def target_spec(
+    path: str | PathLike[str], kind: str, name: str | None = None, *, kinds: Sequence[str] = ()
+) -> FormatSpec:
     """The format to write, by name or by the suffix of the path.
+
+    Parameters
+    ----------
+    kinds
+        All that the source holds, for a hint where the format takes another of them.
 
     Raises
     ------
@@ -129,6 +137,7 @@ def target_spec(path: str | PathLike[str], kind: str, name: str | None = None) -
             can = f"writes {' and '.join(spec.writes)}" if spec.writes else "only reads"
             raise ValidationError(
                 f"the format {name} {can}; for {kind} there are {', '.join(known) or 'none'}"
+                f"{_other_kind(spec, kinds)}"
             )
         return spec
     able = [spec for spec in format_specs() if kind in spec.writes]
@@ -139,6 +148,13 @@ def target_spec(path: str | PathLike[str], kind: str, name: str | None = None) -
     if len(found) == 1 or ours:
         return (ours or found)[0]
     names = ", ".join(spec.name for spec in found or able)
+    others = [] if found else [s for s in format_specs() if s.writes and _fit(s, Path(path))]
+    if others:
+        spec = max(others, key=lambda s: _fit(s, Path(path)))
+        raise ValidationError(
+            f"{Path(path).name} would be {spec.name}, which holds {' and '.join(spec.writes)} and "
+            f"no {kind}{_other_kind(spec, kinds)}; add one of --to {names} for another format"
+        )
     raise ValidationError(
         f"the name {Path(path).name} does not say in which format to write {kind}; add one of "
         f"--to {names}"
@@ -167,6 +183,12 @@ def _kinds(spec: FormatSpec, found: PoseFormat, path: Path) -> tuple[str, ...]:
     if not kinds:
         raise FileFormatError(f"{path} is a {spec.name} file without {' or '.join(spec.reads)}")
     return kinds
+
+
+def _other_kind(spec: FormatSpec, kinds: Sequence[str]) -> str:
+    """A hint at what else of the source the format takes."""
+    fit = [kind for kind in kinds if kind in spec.writes]
+    return f"; take the {fit[0]} with --kind {fit[0]}" if fit else ""
 
 
 def _fit(spec: FormatSpec, path: Path) -> int:

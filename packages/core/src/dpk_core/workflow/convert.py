@@ -110,7 +110,7 @@ def convert(
     _check_apart(source, target)
     found = identify(source, source_format)
     kind = found.kind(kind)
-    spec = target_spec(target, kind, target_format)
+    spec = target_spec(target, kind, target_format, kinds=found.kinds)
     writer = get_format(spec.name)[1]
     reading = checked_options(found.format.read, found.spec.name, source_options or {})
     writing = checked_options(writer.write, spec.name, target_options or {})

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,11 @@ class Jobs:
 
     def all(self) -> list[Job]:
         """Every job that there is, the latest first."""
-        return [self.get(number) for number in sorted(self._numbers(), reverse=True)]
+        found = []
+        for number in sorted(self._numbers(), reverse=True):
+            with suppress(ValidationError):  # whose notes are damaged
+                found.append(self.get(number))
+        return found
 
     def get(self, number: int) -> Job:
         """A job by its number; ValidationError when there is none."""
@@ -186,7 +191,11 @@ class Jobs:
                 "exit_code": None,
                 "process": process.pid,
             }
-            _write_json(folder / "job.json", facts)
+            try:
+                _write_json(folder / "job.json", facts)
+            except OutputError:
+                process.kill()
+                raise
         watcher = threading.Thread(
             target=self._watch, args=(number, process, facts), name=f"dpk-job-{number}", daemon=True
         )
@@ -242,23 +251,29 @@ class Jobs:
                 now = _read_json(folder / "progress.json")
                 if now != before:
                     before = now
-                    self.on_change(self.get(number))
+                    self._tell(number)
         facts |= {
             "ended": time.time(),
             "exit_code": process.returncode,
             "stopped": number in self._stopped,
         }
-        _write_json(folder / "job.json", facts)
-        self.on_change(self.get(number))
+        with suppress(OutputError):  # a full disk: what it made is there all the same
+            _write_json(folder / "job.json", facts)
+        self._tell(number)
+
+    def _tell(self, number: int) -> None:
+        with suppress(ValidationError):  # somebody has removed or damaged its notes
+            self.on_change(self.get(number))
 
     def _state(self, facts: Mapping[str, Any]) -> str:
-        code = facts.get("exit_code")
+        number, code = int(facts["number"]), facts.get("exit_code")
+        process = self._processes.get(number)
+        if code is None and process is not None:
+            code = process.poll()
         if code is None:
-            process = self._processes.get(int(facts["number"]))
-            if process is not None or _is_alive(facts.get("process")):
-                return RUNNING
-            return FAILED  # ended while no server was there to take note
-        if facts.get("stopped"):
+            alive = process is not None or _is_alive(facts.get("process"))
+            return RUNNING if alive else FAILED  # it ended while no server took note
+        if facts.get("stopped") or number in self._stopped:
             return STOPPED
         return {0: DONE, _INTERRUPTED: STOPPED}.get(code, FAILED)
 
@@ -267,8 +282,7 @@ class Jobs:
             names = [p.name for p in self.folder.iterdir()]
         except OSError:
             return []
-        known = [int(name) for name in names if name.isascii() and name.isdigit()]
-        return [n for n in known if (self.folder / str(n) / "job.json").is_file()]
+        return [int(name) for name in names if name.isascii() and name.isdigit()]
 
 
 def _launch(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:

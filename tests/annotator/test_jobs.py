@@ -26,7 +26,7 @@ def jobs(tmp_path):
     made.close()
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=300.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it took too long"

@@ -76,6 +76,27 @@ def test_poses_refuse_scores_outside_0_to_1_and_zero_the_missing():
     assert np.isnan(poses.keypoints[0, 1]).all()
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        # 2**32 + 3 would become the animal 3, and join it
+        (lambda: _poses(track_ids=np.array([3, 2**32 + 3])), "track_ids: .*int32.*4294967299"),
+        (lambda: _poses(track_ids=np.array([3.0, 1e30])), "track_ids: .*int32.*1e[+]30"),
+        (lambda: _poses(frames=np.array([0.0, 1e30])), "frames: .*int64.*1e[+]30"),
+        (lambda: _poses(frames=np.array([0, 2**63], np.uint64)), "frames: .*int64"),
+        (lambda: Tracks([0, 1], [0, 2**63], [1.0, 2], [1.0, 2]), "id: .*int64"),
+        (lambda: _annotations(visibility=np.full((4, 2), 256 + 2)), "visibility: .*uint8.*258"),
+    ],
+)
+def test_numbers_that_a_field_cannot_hold_are_refused(make, message):
+    with pytest.raises(ValidationError, match=message):
+        make()
+
+
+def _poses(**fields):
+    return Poses(np.zeros((2, 2, 2)), np.zeros((2, 2)), SKELETON, **fields)
+
+
 def test_fractions_in_a_frame_number_are_refused():
     with pytest.raises(ValidationError, match="frames: expected int64"):
         Poses(np.zeros((1, 2, 2)), np.zeros((1, 2)), SKELETON, frames=[0.5])

@@ -17,7 +17,8 @@ def as_array(name: str, value: Any, dtype: Any, shape: tuple[int | str, ...]) ->
     Raises
     ------
     ValidationError
-        When the shape differs, or values cannot be held by ``dtype`` (floats in an integer field).
+        When the shape differs, or values cannot be held by ``dtype``: fractions in a field of
+        integers, numbers that are too large for it.
     """
     try:
         array = np.asarray(value)
@@ -28,11 +29,20 @@ def as_array(name: str, value: Any, dtype: Any, shape: tuple[int | str, ...]) ->
             raise TypeError("found fractions or NaN")
         if kind == "u" and array.size and array.min() < 0:
             raise TypeError("found negative values")
+        if kind in "iu" and array.size and not np.can_cast(array.dtype, dtype):
+            _check_range(array, np.iinfo(dtype))
         converted = array.astype(dtype, copy=False)
     except (TypeError, ValueError) as error:
         raise ValidationError(f"{name}: expected {np.dtype(dtype)} numbers; {error}") from None
     check_shape(name, converted.shape, shape)
     return converted
+
+
+def _check_range(array: np.ndarray, limits: np.iinfo) -> None:
+    """TypeError for numbers that would come out as others: NumPy's casts go round in a circle."""
+    for value in (array.min().item(), array.max().item()):
+        if not limits.min <= value <= limits.max:
+            raise TypeError(f"found {value}, which is beyond {limits.min} to {limits.max}")
 
 
 def check_shape(name: str, found: tuple[int, ...], expected: tuple[int | str, ...]) -> None:

@@ -162,7 +162,7 @@ def test_a_soiled_tag_is_doubtful_and_no_reading_unless_asked_for():
     soiled = []
     for tag_id in range(12):
         image, _, centre = painted(TAGS, tag_id, 40, 0.3)
-        x, y = (int(round(v)) for v in centre)
+        x, y = (round(float(v)) for v in centre)
         image[y - 6 : y + 3, x - 2 : x + 10] = 128
         soiled.append(image)
     hopeful = SoftReader(TAGS, doubtful=True)

@@ -60,7 +60,8 @@ class BarcodeDetector(Detector):
             )
         if reader == "soft":
             options["doubtful"] = doubtful
-        tags = dictionary if isinstance(dictionary, TagDictionary) else _load(str(dictionary))
+        known = isinstance(dictionary, TagDictionary)
+        tags = dictionary if known else TagDictionary.named(str(dictionary))
         try:
             self.reader = make_reader(reader, tags if ids is None else tags.choose(ids), **options)
         except TypeError as error:
@@ -76,9 +77,3 @@ class BarcodeDetector(Detector):
         return Detections(
             x, y, side, side, readings.angle, np.clip(readings.score, 0, 1), readings.id
         )
-
-
-def _load(name: str) -> TagDictionary:
-    if name.upper().startswith("DICT_"):
-        return TagDictionary.predefined(name.upper())
-    return TagDictionary.load(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dpk_core.hookspecs import hookimpl
-from dpk_core.specs import DetectorSpec, TrackerSpec
+from dpk_core.specs import CommandSpec, DetectorSpec, TrackerSpec
 
 
 @hookimpl
@@ -67,4 +67,15 @@ def dpk_trackers() -> list[TrackerSpec]:
             "linear assignment on positions (Graving et al. 2019)",
             "dpk_trackers.munkres:MunkresTracker",
         ),
+    ]
+
+
+@hookimpl
+def dpk_commands() -> list[CommandSpec]:
+    return [
+        CommandSpec(
+            "tags",
+            "Make, look at, convert and print tags with 2-D barcodes.",
+            "dpk_trackers.tags_command:app",
+        )
     ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -190,8 +191,14 @@ class TagDictionary:
             code = np.pad(code, 1, constant_values=1)
         return np.pad(np.pad(code, 1, constant_values=0), paper, constant_values=1)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the dictionary as JSON, one line of 0 and 1 a code, rows joined by '/'."""
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the dictionary as JSON, one line of 0 and 1 a code, rows joined by '/'.
+
+        Raises
+        ------
+        OutputExistsError
+            When the file exists and ``overwrite`` is False.
+        """
         from dpk_core.services.storage import atomic_path
 
         lines = [
@@ -207,12 +214,13 @@ class TagDictionary:
             "ids": self.ids.tolist(),
             "codes": ["/".join(rows) for rows in lines],
         }
-        with atomic_path(path, overwrite=True) as temporary:
+        with atomic_path(path, overwrite=overwrite) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> TagDictionary:
-        """Read what `save` wrote, or one of pinpoint's pickles, by content.
+        """Read what `save` wrote (.json), one of pinpoint's pickles (.pkl), or a dictionary that
+        OpenCV wrote (.yml, .xml).
 
         Raises
         ------
@@ -226,7 +234,23 @@ class TagDictionary:
             from dpk_trackers.barcodes.pinpoint_lists import read_pinpoint
 
             return read_pinpoint(path)
+        if path.suffix.lower() in (".yml", ".yaml", ".xml"):
+            from dpk_trackers.barcodes.opencv_files import read_opencv
+
+            return read_opencv(path)
         return _read_json(path)
+
+    @classmethod
+    def named(cls, name: str | PathLike[str]) -> TagDictionary:
+        """A file, or one of OpenCV's by its name, in capitals or not ("dict_4x4_50").
+
+        Raises
+        ------
+        ValidationError, FileMissingError, FileFormatError
+        """
+        if str(name).upper().startswith("DICT_") and not Path(name).exists():
+            return cls.predefined(_spelt(str(name)))
+        return cls.load(name)
 
     @classmethod
     def predefined(cls, name: str) -> TagDictionary:
@@ -333,6 +357,11 @@ def _read_json(path: Path) -> TagDictionary:
             f"{path}: expected name, n, distance, rings, ids and codes of a tag dictionary; "
             f"{type(error).__name__}: {error}"
         ) from None
+
+
+def _spelt(name: str) -> str:
+    """As OpenCV spells it: capitals, but for the family's h in DICT_APRILTAG_36h11."""
+    return re.sub(r"(?<=\d)H(?=\d)", "h", name.upper())
 
 
 def _range(ids: np.ndarray) -> str:

@@ -45,6 +45,7 @@ def print_sheet(
     border: float = 10.0,
     gap: float | None = None,
     numbers: bool = True,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write tags as PDF (all pages in one file) or SVG (a file for each page).
 
@@ -75,8 +76,11 @@ def print_sheet(
     ------
     ValidationError
         When a tag is larger than the page, an id is unknown, or the suffix is another.
+    OutputExistsError
+        When one of the files exists and ``overwrite`` is False; then none is written.
     """
     from dpk_core.services.storage import atomic_path
+    from dpk_core.services.storage.atomic import check_output
 
     path = Path(path)
     if path.suffix.lower() not in (".pdf", ".svg"):
@@ -94,8 +98,10 @@ def print_sheet(
         contents = {
             name: _svg(page, layout).encode() for name, page in zip(names, pages, strict=True)
         }
+    for name in contents:
+        check_output(name, overwrite=overwrite)
     for name, content in contents.items():
-        with atomic_path(name, overwrite=True) as temporary:
+        with atomic_path(name, overwrite=overwrite) as temporary:
             temporary.write_bytes(content)
     return list(contents)
 

@@ -58,6 +58,7 @@ export function flipOrder(skeleton) {
  */
 export function statusOf(state, skeleton) {
   const done = skeleton.names.filter((name) => isAnnotated(state.points[name])).length;
+  if (state.finished) return 2;
   if (done === 0) return 0;
   return done === skeleton.names.length ? 2 : 1;
 }

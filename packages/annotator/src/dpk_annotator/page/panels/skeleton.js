@@ -1,0 +1,176 @@
+/** Making and changing the skeleton: by clicking on the image, from a CSV file, or in the table. */
+
+import { post, randomText } from "../api.js";
+import { readSkeletonCsv, writeSkeletonCsv } from "../csv.js";
+import { button, element, uniqueId } from "../dom.js";
+import { SkeletonDraft } from "../skeleton_draft.js";
+
+/** @type {import("../panels.js").Panel} */
+export const skeletonPanel = { id: "skeleton", title: "Skeleton", create: (app) => new SkeletonPanel(app) };
+
+const UP = "M8 13V3M3.5 7.5 8 3l4.5 4.5";
+const DOWN = "M8 3v10M3.5 8.5 8 13l4.5-4.5";
+const REMOVE = "M4 4l8 8M12 4l-8 8";
+
+class SkeletonPanel {
+  /** @param {import("../app.js").App} app */
+  constructor(app) {
+    this.app = app;
+    this.draft = new SkeletonDraft(app.skeleton);
+    this.names = element("datalist", { id: uniqueId("names") });
+    this.table = element("div", { class: "skeleton-rows", role: "group", "aria-label": "Keypoints of the skeleton" });
+    this.said = element("p", { class: "said", role: "status" });
+    this.preview = element("ul", { class: "preview", "aria-live": "polite" });
+    this.file = element("input", { type: "file", accept: ".csv,text/csv", hidden: true, id: "skeleton-file", on: { change: () => this.#read() } });
+    this.clicking = button("Add by clicking", () => this.#toggleClicking(), { class: "quiet framed" });
+    this.apply = button("Take this skeleton", () => this.#apply(), { class: "primary" });
+    this.leave = button("Leave it as it was", () => this.#restart(), { class: "quiet framed" });
+    const add = button("Add", () => this.#add(null), { class: "quiet framed" });
+    const read = button("From a CSV file…", () => this.file.click(), { class: "quiet framed" });
+    const save = button("Save as CSV", () => this.#save(), { class: "quiet framed" });
+    this.element = element(
+      "section",
+      { class: "skeleton-panel" },
+      element("h2", { text: "Skeleton" }),
+      element("p", { class: "hint", text: "Parent: what a keypoint hangs on. Partner: the same on the other side of the animal. Labels follow their keypoint by name." }),
+      element("div", { class: "acts" }, this.clicking, add),
+      element("div", { class: "acts" }, read, save),
+      this.file,
+      this.names,
+      element("div", { class: "skeleton-head", "aria-hidden": "true" }, ...["Name", "Parent", "Partner"].map((text) => element("span", { text }))),
+      this.table,
+      this.said,
+      this.preview,
+      element("div", { class: "buttons" }, this.leave, this.apply),
+    );
+    app.on("set", () => {
+      if (!this.draft.changed) this.#restart();
+    });
+    app.on("clicking", () => this.clicking.setAttribute("aria-pressed", String(app.clicking !== null)));
+    this.#build();
+    if (app.skeleton.placeholder) this.said.textContent = "This set has no skeleton yet: add its keypoints by clicking on the animal.";
+  }
+
+  hidden() {
+    this.app.setClicking(null);
+  }
+
+  #restart() {
+    this.app.setClicking(null);
+    this.draft = new SkeletonDraft(this.app.skeleton);
+    this.said.textContent = "";
+    this.#build();
+  }
+
+  #toggleClicking() {
+    if (this.app.clicking) this.app.setClicking(null);
+    else this.app.setClicking((x, y) => this.#add([x, y]));
+  }
+
+  /** @param {[number, number]|null} place */
+  #add(place) {
+    const item = this.draft.add(place);
+    this.#build();
+    this.table.querySelector(`[data-id="${item.id}"] input`)?.select();
+  }
+
+  async #read() {
+    const [file] = this.file.files;
+    this.file.value = "";
+    if (!file) return;
+    try {
+      this.draft.replace(readSkeletonCsv(await file.text()));
+      this.said.textContent = `From ${file.name}: look at it, then take it.`;
+    } catch (error) {
+      this.said.textContent = `${file.name} is no skeleton: ${error.message}.`;
+    }
+    this.#build();
+  }
+
+  #save() {
+    const address = URL.createObjectURL(new Blob([writeSkeletonCsv(this.draft.rows())], { type: "text/csv" }));
+    element("a", { href: address, download: "skeleton.csv" }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }
+
+  #build() {
+    const { items } = this.draft;
+    this.names.replaceChildren(...items.map(({ name }) => element("option", { value: name })));
+    this.table.replaceChildren(...items.map((item, i) => this.#row(item, i)));
+    this.#changed();
+  }
+
+  #row(item, i) {
+    const { draft } = this;
+    const field = (label, value, write) =>
+      element("input", {
+        type: "text",
+        value,
+        spellcheck: false,
+        autocomplete: "off",
+        "aria-label": `${label} of keypoint ${i + 1}`,
+        on: {
+          change: (event) => {
+            this.said.textContent = write(event.target.value.trim()) ?? "";
+            this.#build();
+          },
+        },
+      });
+    const name = field("Name", item.name, (value) => draft.rename(item, value));
+    const parent = field("Parent", item.parent?.name ?? "", (value) => draft.setParent(item, value));
+    const swap = field("Partner", item.swap?.name ?? "", (value) => draft.setSwap(item, value));
+    for (const input of [parent, swap]) input.setAttribute("list", this.names.id);
+    const act = (label, path, action) =>
+      button(`${label} ${item.name}`, () => {
+        action();
+        this.#build();
+      }, { icon: path, iconOnly: true });
+    return element(
+      "div",
+      { class: "skeleton-row", "data-id": item.id },
+      name,
+      parent,
+      swap,
+      act("Move up", UP, () => draft.move(item, -1)),
+      act("Move down", DOWN, () => draft.move(item, 1)),
+      act("Remove", REMOVE, () => draft.remove(item)),
+    );
+  }
+
+  #timer = 0;
+
+  #changed() {
+    const { changed } = this.draft;
+    this.apply.disabled = !changed || this.app.readOnly;
+    this.leave.disabled = !changed;
+    this.app.setDraftPlaces(this.draft.items);
+    clearTimeout(this.#timer);
+    this.preview.replaceChildren();
+    if (changed) this.#timer = setTimeout(() => this.#look(), 200);
+  }
+
+  /** What the server says would change. */
+  async #look() {
+    const draft = this.draft;
+    try {
+      const { text } = await post("skeleton/preview", draft.body());
+      if (draft !== this.draft) return;
+      this.preview.replaceChildren(...text.map((line) => element("li", { text: line })));
+    } catch (error) {
+      this.preview.replaceChildren(element("li", { class: "problem", text: error.message }));
+    }
+  }
+
+  async #apply() {
+    const { draft, app } = this;
+    this.apply.disabled = true;
+    try {
+      await app.changeSkeleton({ ...draft.body(), token: randomText() }, draft.places());
+      this.#restart();
+      this.said.textContent = "The skeleton is taken.";
+    } catch (error) {
+      this.said.textContent = error.message;
+      this.apply.disabled = false;
+    }
+  }
+}

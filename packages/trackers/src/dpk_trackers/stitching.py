@@ -14,6 +14,10 @@ from dpk_trackers.similarity import log_sizes
 _PAST = 5
 """Rows over which the velocity at an end is taken."""
 _SAMPLES = 20_000
+_FEWEST = 10
+"""Pairs of rows from which an error is learned."""
+_EXACT = 0.25
+"""Variance in square pixels below which an error is no knowledge but the lack of noise."""
 _TAILS = 4.0
 """Degrees of freedom of the distribution of errors: animals do turn round."""
 _MEDIAN = 1.657
@@ -109,7 +113,7 @@ class _Pieces:
 
     def limit(self, max_gap: int) -> float:
         """What a chance neighbour would cost: by how often pieces begin, and where."""
-        area = max(1.0, float(np.ptp(self.place, axis=0).max()) ** 2)
+        area = max(float(np.ptp(self.place, axis=0).max()) ** 2, 100 * self._fallback())
         frames = float(np.ptp(self.frame)) + 1
         return 2 * np.log(max(1.0, area * frames / (len(self.ids) * min(max_gap + 1, frames))))
 
@@ -137,7 +141,7 @@ class _Pieces:
         while length <= longest:
             found = np.searchsorted(key, key + length).clip(max=len(key) - 1)
             rows = np.flatnonzero(key[found] == key + length)
-            if len(rows) >= 30:
+            if len(rows) >= _FEWEST:
                 rows = rows[:: 1 + len(rows) // _SAMPLES]
                 gain, variance = self._fit(rows, found[rows])
                 grid.append(length)
@@ -146,21 +150,21 @@ class _Pieces:
             length = max(length + 1, int(1.6 * length))
         if not grid:
             return np.array([1.0]), np.array([0.5]), np.array([self._fallback()])
-        last = grid[-1]
-        if last < longest:  # as of one who wanders about
-            grid.append(longest)
-            gains.append(gains[-1])
-            variances.append(variances[-1] * longest / last)
+        if grid[-1] < longest:
+            _carry_on(grid, gains, variances, longest)
         return np.array(grid, float), np.array(gains), np.array(variances)
 
     def _fit(self, end: np.ndarray, begin: np.ndarray) -> tuple[float, float]:
         way = self.place[begin] - self.place[end]
         both = self.arriving[end] + self.leaving[begin]
-        total = (both**2).sum()
-        gain = float((way * both).sum() / total) if total > 0 else 0.0
+        # Next to the ends of a piece velocities are but half known.
+        inner = np.minimum(end - self.first[self.piece[end]], self.last[self.piece[begin]] - begin)
+        least = np.sort(inner)[max(0, len(inner) - _FEWEST)]
+        used = inner >= min(_PAST, least)
+        total = (both[used] ** 2).sum()
+        gain = float((way * both)[used].sum() / total) if total > 0 else 0.0
         squared = ((way - gain * both) ** 2).sum(axis=1)
-        # An error below a hundredth of a pixel is no knowledge but the lack of noise.
-        return gain, max(float(np.median(squared)) / _MEDIAN, 1e-4)
+        return gain, max(float(np.median(squared)) / _MEDIAN, _EXACT)
 
     def _fallback(self) -> float:
         """Variance where pieces are too short to learn from: about a body size, else 25 px."""
@@ -181,6 +185,27 @@ class _Pieces:
         other = max(2 * float(spread), same)
         said = difference**2 / same + np.log(same) - difference**2 / other - np.log(other)
         return np.where(np.isnan(said), 0, np.clip(said, -4, 10))
+
+
+def _carry_on(grid: list[int], gains: list[float], variances: list[float], longest: int) -> None:
+    """Beyond the longest gap that pieces tell of, by the power laws that they end with.
+
+    A velocity counts for no more frames than pass, and errors grow as of one who wanders about at
+    least, as of one who walks on at a speed of its own at most.
+    """
+    last, gain, variance = grid[-1], gains[-1], variances[-1]
+    rise, spread = 1.0, 2.0
+    if len(grid) > 1:
+        step = np.log(last / grid[-2])
+        if min(gains[-2:]) > 0:
+            rise = float(np.clip(np.log(gain / gains[-2]) / step, 0, 1))
+        spread = float(np.clip(np.log(variance / variances[-2]) / step, 1, 2))
+    length = last
+    while length < longest:
+        length = min(longest, max(length + 1, int(1.6 * length)))
+        grid.append(length)
+        gains.append(gain * (length / last) ** rise)
+        variances.append(variance * (length / last) ** spread)
 
 
 def _median(values: np.ndarray) -> float:

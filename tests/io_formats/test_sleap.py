@@ -678,6 +678,26 @@ def test_any_labels_of_sleap_come_back(labels: object) -> None:
     assert predicted == what.get("predicted instances", 0)
 
 
+def test_an_animal_without_a_track_is_not_taken_for_one_whose_track_is_a_number() -> None:
+    skeleton, track = sio.Skeleton(["head"]), sio.Track("1")
+    video = sio.Video("absent.mp4", open_backend=False)
+    found = [(0, [(3.0, track)]), (1, [(4.0, None), (5.0, None)])]
+    frames = [
+        sio.LabeledFrame(
+            video,
+            number,
+            [sio.Instance.from_numpy(np.array([[x, x]]), skeleton, track=t) for x, t in animals],
+        )
+        for number, animals in found
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        path = _embedded(sio.Labels(frames, [video], [skeleton], [track]), Path(name) / "a.pkg.slp")
+        report = LossReport()
+        annotations = FORMAT.read(path, report=report)
+    assert [s.individual for s in annotations.sources] == ["1", "2", "3"]
+    assert lost(report)["identities"] == 2
+
+
 def _embedded(labels: object, path: Path) -> Path:
     """As sleap-io saves it, with gray images for the absent video."""
     from dpk_io_formats.sleap_images import write_stored

@@ -196,13 +196,20 @@ def _individuals(
     for i, row in enumerate(rows):
         groups.setdefault((row.video, row.frame), []).append(i)
     names = list(stored)
+    most = max((len(members) for members in groups.values()), default=0)
+    # No number is the name of a track, or else its animal would be taken for another one.
+    candidates = range(1, most + len(header.tracks) + 1)
+    free = [number for number in candidates if str(number) not in set(stored)]
     for members in groups.values():
         found = [stored[i] for i in members]
         if len(members) == 1 or ("" not in found and len(set(found)) == len(found)):
             continue
-        for place, i in enumerate(members):
-            names[i] = str(place + 1)
+        for i, number in zip(members, free, strict=False):
+            names[i] = str(number)
         lost = sum(bool(name) for name in found)
+        if any(stored):
+            unnamed = len(found) - lost
+            report.add("identities", unnamed, "have no track, and are numbered in their frame")
         why = "two of a frame share one" if "" not in found else "others in the frame have none"
         report.add("identities", lost, f"{why}; the animals of that frame are numbered")
     if any(stored) and all(is_numbering([names[i] for i in m]) for m in groups.values()):

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import attrs
 import h5py
 import numpy as np
 import pytest
@@ -64,6 +65,17 @@ def test_there_and_back(tmp_path: Path, preset: str) -> None:
     assert after.skeleton == SKELETON
     assert not report, str(report)
     assert identify(tmp_path / "a.h5").spec.name == "sleap-analysis"
+
+
+def test_numbers_of_tracks_are_kept(tmp_path: Path) -> None:
+    before = attrs.evolve(
+        poses(), track_ids=np.array([17, 4, 30])[poses().track_ids],
+        provenance={"track_names": {"17": "anna", "4": "bert", "30": "Größe"}},
+    )  # fmt: skip
+    FORMAT.write(tmp_path / "a.h5", PoseStream.of(before, 6))
+    after = FORMAT.read(tmp_path / "a.h5").read()
+    same(before, after)
+    assert after.provenance == before.provenance
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -33,6 +33,7 @@ from dpk_core.tracks import Tracks
 from dpk_io_formats.plain_hdf5 import array, child, dataset, json_of, opened, text_of, texts
 from dpk_io_formats.sleap_poses import instance_scores, ours_of_provenance
 from dpk_io_formats.sleap_tables import FARTHEST
+from dpk_io_formats.sleap_track_numbers import numbers_of
 from dpk_io_formats.tidy import with_track_names
 
 MATLAB = ("track", "xy", "node", "frame")
@@ -131,12 +132,14 @@ class _Layout:
     n_frames: int
     axes: dict[str, tuple[str, ...]]
     provenance: dict[str, Any]
+    numbers: np.ndarray
 
 
 def _read(path: Path, first: int, report: LossReport) -> PoseStream:
     with opened(path) as file:
         layout = _layout(file, path, report)
-    names = dict(enumerate(layout.tracks))
+    numbers = layout.numbers
+    names = dict(zip(numbers.tolist(), layout.tracks, strict=False))
     provenance = layout.provenance | with_track_names({i: n for i, n in names.items() if n})
     has_names = bool(layout.tracks) or layout.n_tracks > 1
     counted = False
@@ -158,7 +161,7 @@ def _read(path: Path, first: int, report: LossReport) -> PoseStream:
                 scores,
                 layout.skeleton,
                 first + start + frame,
-                track if has_names else np.full(len(track), NO_TRACK),
+                numbers[track] if has_names else np.full(len(track), NO_TRACK),
                 provenance,
             )
 
@@ -205,7 +208,7 @@ def _layout(file: h5py.File, path: Path, report: LossReport) -> _Layout:
     report.add("unknown entries", len(set(map(str, file)) - known), "they are no part of poses")
     return _Layout(
         path, skeleton, tuple(tracks), sizes["track"], sizes["frame"], orders,
-        _provenance(file, path),
+        *_provenance(file, path, tracks or [str(i) for i in range(sizes["track"])]),
     )  # fmt: skip
 
 
@@ -303,7 +306,10 @@ def _skeleton(file: h5py.File, nodes: list[str], path: Path, report: LossReport)
     return from_sleap_skeleton(found, path, report)
 
 
-def _provenance(file: h5py.File, path: Path) -> dict[str, Any]:
+def _provenance(
+    file: h5py.File, path: Path, tracks: list[str]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Where the poses come from, and the numbers of their tracks."""
     stored: dict[str, Any] = {}
     if child(file, "provenance", path) is not None:
         value = np.ravel(array(file, "provenance", path))
@@ -312,7 +318,8 @@ def _provenance(file: h5py.File, path: Path) -> dict[str, Any]:
     if child(file, "video_path", path) is not None:
         names = np.ravel(array(file, "video_path", path))
         video = text_of(names[0]) if names.size else ""
-    return ours_of_provenance(stored, video.replace("\0", ""), path.parent)
+    ours = ours_of_provenance(stored, video.replace("\0", ""), path.parent)
+    return ours, numbers_of(tracks, stored)
 
 
 # -- pieces ---------------------------------------------------------------------------------------

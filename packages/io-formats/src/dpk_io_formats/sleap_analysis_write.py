@@ -17,6 +17,7 @@ from dpk_core.streams import PoseStream
 from dpk_io_formats.sleap_adapter import to_sleap_skeleton
 from dpk_io_formats.sleap_poses import instance_scores
 from dpk_io_formats.sleap_poses_write import sleap_provenance, video_reference
+from dpk_io_formats.sleap_track_numbers import note_numbers
 from dpk_io_formats.tidy import track_names, without_infinite
 
 _WINDOW = 2048
@@ -58,7 +59,8 @@ def write_analysis(
             slots.untracked if slots.count > 1 else 0,
             "are given one by their order in the frame",
         )
-        _write_texts(file, "track_names", slots.names(names))
+        tracks = slots.names(names)
+        _write_texts(file, "track_names", tracks)
         _write_texts(file, "node_names", list(stream.skeleton.names))
         edges = [(e.source.name, e.destination.name) for e in skeleton.edges]
         flat = [name for edge in edges for name in edge]
@@ -69,7 +71,10 @@ def write_analysis(
         file["labels_path"] = ""
         file["video_path"] = video_reference(video, path.parent)[0] if video else ""
         file["video_ind"] = 0
-        file["provenance"] = json.dumps(sleap_provenance(stream.provenance, report))
+        provenance = sleap_provenance(stream.provenance, report)
+        if tracks:
+            provenance = note_numbers(provenance, tracks, slots.numbers, report)
+        file["provenance"] = json.dumps(provenance)
         file.attrs.update(
             preset=preset, format="analysis", skeleton_name=skeleton.name,
             skeleton_symmetries=json.dumps(skeleton.symmetry_names), video_backend_metadata="{}",

@@ -11,7 +11,7 @@ import numpy as np
 
 from dpk_core.errors import FileFormatError, ValidationError
 from dpk_core.losses import LossReport
-from dpk_core.poses import NO_TRACK, Poses
+from dpk_core.poses import Poses
 from dpk_core.services.video_paths import file_name, locate
 from dpk_core.streams import PIECE, PoseStream
 from dpk_io_formats.plain_hdf5 import opened
@@ -27,10 +27,11 @@ from dpk_io_formats.sleap_tables import (
     read_points,
     windows,
 )
+from dpk_io_formats.sleap_track_numbers import NOTED, OURS, numbers_of
 from dpk_io_formats.tidy import with_track_names
 
-OURS, THEIRS = "dpk", "sleap"
-"""Where each program's provenance stands within the other's."""
+THEIRS = "sleap"
+"""Where SLEAP's provenance stands within dpk's."""
 
 UNNAMED = "video"
 """SLEAP's files need a video; this one is nobody's."""
@@ -84,9 +85,10 @@ def read_poses(
                 if not len(instances):
                     continue
                 points = read_points(file, header, frames, instances, PREDICTED)
-            yield _poses(instances, points, frames, ours, provenance, losses)
+            yield _poses(instances, points, frames, ours, numbers, provenance, losses)
 
     provenance = provenance_of(header, index)
+    numbers = numbers_of(header.tracks, header.provenance)
     several = len(skeletons) > 1
     return PoseStream(ours, pieces, None if several else used.get(index, 0), provenance)
 
@@ -140,6 +142,7 @@ def _poses(
     points: Points,
     frames: FrameTable,
     skeleton: Any,
+    numbers: np.ndarray,
     provenance: dict[str, Any],
     losses: LossReport,
 ) -> Poses:
@@ -177,7 +180,7 @@ def _poses(
         scores.astype(np.float32),
         skeleton,
         frames.number[instances.frame],
-        np.where(instances.track < 0, NO_TRACK, instances.track),
+        numbers[np.maximum(instances.track, -1)],
         provenance,
     )
 
@@ -190,9 +193,9 @@ def instance_scores(scores: np.ndarray, seen: np.ndarray) -> np.ndarray:
 def provenance_of(header: Header, index: int) -> dict[str, Any]:
     """Where the poses in one video come from."""
     name = header.videos[index].name if index < len(header.videos) else ""
-    return ours_of_provenance(header.provenance, name, header.path.parent) | with_track_names(
-        dict(enumerate(header.tracks))
-    )
+    numbers = numbers_of(header.tracks, header.provenance).tolist()
+    names = dict(zip(numbers, header.tracks, strict=False))
+    return ours_of_provenance(header.provenance, name, header.path.parent) | with_track_names(names)
 
 
 def ours_of_provenance(stored: dict[str, Any], video: str, folder: Path) -> dict[str, Any]:
@@ -200,6 +203,7 @@ def ours_of_provenance(stored: dict[str, Any], video: str, folder: Path) -> dict
     theirs = {key: value for key, value in stored.items() if key != "filename"}
     ours = theirs.pop(OURS, None)
     provenance = dict(ours) if isinstance(ours, dict) else {}
+    provenance.pop(NOTED, None)
     if theirs:
         provenance[THEIRS] = theirs
     if video not in ("", UNNAMED):

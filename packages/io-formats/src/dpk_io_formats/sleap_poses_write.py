@@ -15,8 +15,9 @@ from dpk_core.poses import NO_TRACK
 from dpk_core.services.video_paths import locate
 from dpk_core.streams import PoseStream
 from dpk_io_formats.sleap_adapter import closed_video, to_sleap_skeleton
-from dpk_io_formats.sleap_poses import OURS, THEIRS, UNNAMED, instance_scores
+from dpk_io_formats.sleap_poses import THEIRS, UNNAMED, instance_scores
 from dpk_io_formats.sleap_tables import PREDICTED
+from dpk_io_formats.sleap_track_numbers import OURS, note_numbers
 from dpk_io_formats.tidy import track_names, without_infinite
 
 _FRAMES = np.dtype(
@@ -77,11 +78,13 @@ def write_poses(path: Path, stream: PoseStream, report: LossReport) -> None:
         ids = np.union1d(track[track != NO_TRACK], sorted(names)).astype(np.int64)
         _write_tables(file, frame, np.where(track == NO_TRACK, -1, np.searchsorted(ids, track)),
                       score, k)  # fmt: skip
+    tracks = [names.get(int(i), f"track_{i}") for i in ids]
+    provenance = sleap_provenance(stream.provenance, report)
     labels = Labels(
         skeletons=[to_sleap_skeleton(stream.skeleton, report)],
         videos=[closed_video(*video_reference(stream.provenance.get("video"), path.parent))],
-        tracks=[Track(names.get(int(i), f"track_{i}")) for i in ids],
-        provenance=sleap_provenance(stream.provenance, report),
+        tracks=[Track(name) for name in tracks],
+        provenance=note_numbers(provenance, tracks, ids.tolist(), report),
     )
     slp.write_videos(str(path), labels.videos, verbose=False)
     slp.write_tracks(str(path), labels.tracks)

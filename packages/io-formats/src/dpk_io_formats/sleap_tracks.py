@@ -25,6 +25,7 @@ from dpk_io_formats.sleap_tables import (
     read_points,
     windows,
 )
+from dpk_io_formats.sleap_track_numbers import numbers_of
 from dpk_io_formats.tidy import with_track_names
 
 BOX, MEAN = "box", "mean"
@@ -75,12 +76,13 @@ def read_tracks(
     _check_twice(table, same, header)
     report.add("predicted instances", len(same), "a user's instance has the same track and frame")
     table = np.delete(table, same, axis=0)
-    names = {int(i): header.tracks[int(i)] for i in np.unique(table[:, 1])}
+    numbers, places = numbers_of(header.tracks, header.provenance), table[:, 1].astype(np.int64)
+    names = {int(numbers[i]): header.tracks[i] for i in np.unique(places)}
     report.add("tracks", len(header.tracks) - len(names), "have no instance")
     x, y, width, height = table[:, 2:6].T
     return Tracks(
         table[:, 0].astype(np.int64),
-        table[:, 1].astype(np.int64),
+        numbers[places],
         x,
         y,
         width,

@@ -61,9 +61,13 @@ def test_what_was_written_is_read_by_another_connection(journal: Journal) -> Non
 
 
 def test_a_transaction_is_whole_or_not_at_all(journal: Journal) -> None:
-    with pytest.raises(RuntimeError), journal.transaction():
-        journal.append(entry(1))
-        raise RuntimeError("the power goes")
+    def fail() -> None:
+        with journal.transaction():
+            journal.append(entry(1))
+            raise RuntimeError("the power goes")
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert journal.last_seq() == 0
 
 

@@ -89,13 +89,11 @@ def read_backup(path: Path) -> Labels:
     ------
     FileMissingError, FileFormatError
     """
-    import zipfile
-
     try:
         return Labels.from_bytes(path.read_bytes())
     except FileNotFoundError:
         raise FileMissingError(f"no backup at {path}") from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileFormatError(
             f"{path} is not a backup of labels, or damaged ({error}); take another one"
         ) from None

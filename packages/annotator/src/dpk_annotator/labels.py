@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -190,11 +192,14 @@ class Labels:
     @classmethod
     def from_bytes(cls, content: bytes) -> Labels:
         """The inverse of `to_bytes`; ValueError, KeyError or OSError when it is damaged."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            names = ("keypoints", "visibility", "annotated", "flag", "finished")
-            arrays: list[Any] = [stored[name] for name in names]
-            rows = json.loads(stored["skeleton"].tobytes())
-            notes = json.loads(stored["notes"].tobytes())
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+                names = ("keypoints", "visibility", "annotated", "flag", "finished")
+                arrays: list[Any] = [stored[name] for name in names]
+                rows = json.loads(stored["skeleton"].tobytes())
+                notes = json.loads(stored["notes"].tobytes())
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise ValueError(f"not an .npz file, or cut short: {error}") from None
         skeleton = Skeleton.from_rows([tuple(row) for row in rows])
         n, k = arrays[0].shape[:2]
         shapes = ((n, k, 2), (n, k), (n, k), (n,), (n,))

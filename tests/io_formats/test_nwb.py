@@ -290,6 +290,18 @@ def test_real_labels_name_their_video(test_data: Path, tmp_path: Path) -> None:
     assert found == ours
 
 
+def test_an_animal_that_waits_for_labels_is_reported(
+    made_labels: Callable[..., AnnotationSet], tmp_path: Path
+) -> None:
+    labels = made_labels(frames=1, animals=3)
+    assert len(labels) > 1
+    labels.keypoints[1:] = np.nan
+    report = LossReport()
+    FORMAT.write(tmp_path / "a.nwb", labels, report=report)
+    assert lost(report)["animals"] == len(labels) - 1
+    assert "frames without labels" not in lost(report)
+
+
 def test_nothing_labelled(made_labels: Callable[..., AnnotationSet], tmp_path: Path) -> None:
     labels = made_labels()
     empty = AnnotationSet(

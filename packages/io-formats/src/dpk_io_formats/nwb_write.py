@@ -285,6 +285,9 @@ def write_labels(session: Session, annotations: AnnotationSet, report: LossRepor
         if not labelled:
             report.add("frames without labels", 1, "NWB has labelled frames only")
             continue
+        report.add(
+            "animals", len(rows) - len(labelled), "nothing of them is labelled in that frame"
+        )
         names = _instance_names([individuals[i] for i in labelled])
         instances = [
             SkeletonInstance(

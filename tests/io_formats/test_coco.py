@@ -529,3 +529,13 @@ def test_damaged_files_are_refused_or_read(folder, damaged):
             continue
         assert len(labels) >= 1
         assert labels.keypoints.shape[1:] == (len(labels.skeleton), 2)
+
+
+def test_infinite_coordinates_of_results_are_reported(tmp_path):
+    keypoints = np.array([[[1, 2], [np.inf, 3]]])
+    poses = Poses(keypoints, np.ones((1, 2)), Skeleton(("a", "b")))
+    report = LossReport()
+    CocoFormat().write(tmp_path / "a.json", PoseStream.of(poses), report=report)
+    assert {loss.what: loss.count for loss in report}["keypoints"] == 1
+    (result,) = json.loads((tmp_path / "a.json").read_text())
+    assert result["keypoints"] == [1, 2, 1, 0, 0, 0]

@@ -359,3 +359,17 @@ def test_mutated_tables_are_refused_or_read(tmp_path_factory, seed):
     with suppress(DpkError):
         poses = FORMAT.read(path).read()
         assert len(poses) == bytes(content).count(b"\n") - 3
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".h5"])
+@pytest.mark.parametrize("tracks", [[-1, -1, -1], [0, 0, 0]])
+def test_infinite_coordinates_become_missing_and_are_reported(tmp_path, suffix, tracks):
+    keypoints = np.array([[[1, 2], [np.inf, 3]], [[4, -np.inf], [5, 6]], [[7, 8], [9, 9]]])
+    poses = Poses(keypoints, np.ones((3, 2)), Skeleton(("a", "b")), [0, 1, 2], tracks)
+    report = LossReport()
+    path = tmp_path / f"p{suffix}"
+    FORMAT.write(path, PoseStream.of(poses, 2), report=report)
+    assert {loss.what: loss.count for loss in report}["keypoints"] == 2
+    back = FORMAT.read(path, "poses").read()
+    expected = np.where(np.isinf(keypoints).any(axis=2)[..., None], np.nan, keypoints)
+    np.testing.assert_array_equal(back.keypoints, expected)

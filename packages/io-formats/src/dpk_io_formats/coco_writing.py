@@ -25,6 +25,7 @@ from dpk_io_formats.frame_folder import (
 )
 from dpk_io_formats.gathered import is_numbering
 from dpk_io_formats.name_graph import partners
+from dpk_io_formats.tidy import without_infinite
 
 ANNOTATIONS = "annotations.json"
 IMAGES = "images"
@@ -122,8 +123,8 @@ def write_results(
     with path.open("w", encoding="utf-8") as file:
         file.write("[")
         comma = "\n"
-        for piece in stream:
-            for entry in _results(piece, category_id, first):
+        for given in stream:
+            for entry in _results(without_infinite(given, report), category_id, first):
                 if entry is None:
                     if report is not None:
                         report.add("rows", 1, "nothing was found there, and a result is a find")

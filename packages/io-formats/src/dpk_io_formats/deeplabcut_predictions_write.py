@@ -25,6 +25,7 @@ from dpk_io_formats.deeplabcut_hdf_write import write_frame
 from dpk_io_formats.deeplabcut_prediction_table import XY_LIKELIHOOD, rows_at_once
 from dpk_io_formats.deeplabcut_table import LEVELS, LEVELS_MULTI
 from dpk_io_formats.deeplabcut_write import animal_parts, split_unique
+from dpk_io_formats.tidy import without_infinite
 
 _MOST_FRAMES = 200_000_000
 _KEPT = {"scorer", "track_names", "n_frames"}
@@ -90,7 +91,8 @@ def _look(poses: PoseStream, scorer: str, unique: tuple[str, ...], report: LossR
     k = len(poses.skeleton)
     there: dict[int, np.ndarray] = {}
     last, is_sorted, previous = -1, True, -1
-    for piece in poses:
+    for given in poses:
+        piece = without_infinite(given, report)
         if not len(piece):
             continue
         if piece.frames.min() < 0:
@@ -245,7 +247,7 @@ class _Filler:
             )
         taken[frame, animal] = True
         self.n_rows += len(rows)
-        xy = rows.keypoints.astype(np.float64)
+        xy = without_infinite(rows, None).keypoints.astype(np.float64)
         scores = rows.scores.astype(np.float64)
         missing = np.asarray(np.isnan(xy).any(axis=2))
         if self._plan.names == [""]:

@@ -43,7 +43,7 @@ def pose_features(keypoints: np.ndarray) -> np.ndarray:
     missing = np.isnan(keypoints).any(axis=2)
     centered = np.where(missing[..., None], usual, centered)
     size = float(np.sqrt(np.mean(centered**2))) if n else 0.0
-    return _scaled(np.concatenate([centered.reshape(n, -1), size * missing], axis=1))
+    return _scaled(np.concatenate([centered.reshape(n, 2 * k), size * missing], axis=1))
 
 
 def image_features(images: list[np.ndarray], longest_side: int = 24) -> np.ndarray:

@@ -24,7 +24,7 @@ BACKEND_TESTS = (
 )
 TEST_TOOLS = (
     "pytest", "pytest-xdist", "hypothesis", "pandas", "tables", "pycocotools", "psutil",
-    "hatchling", "uv",
+    "hatchling", "uv", "playwright",
 )  # fmt: skip
 
 

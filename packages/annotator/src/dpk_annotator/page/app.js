@@ -170,6 +170,7 @@ export class App extends Emitter {
     const { local } = this.settings.values.adjustment;
     const shown = picture && local ? (this.contrast.peek(picture, local) ?? picture) : picture;
     this.stage.show(shown, confirmed ? [confirmed.width, confirmed.height] : null);
+    this.stage.host.dataset.row = picture && confirmed ? String(this.row) : "";
     const waiting = byId("waiting");
     waiting.hidden = Boolean(picture);
     if (!picture) waiting.textContent = "Loading…";

@@ -73,32 +73,15 @@ def open_journal(path: Path, disk: SetOnDisk, *, read_only: bool) -> Opened:
     place = place_for(path)
     if not place.exists() and disk.stamp is not None and not read_only:
         place = adopt(path, disk.stamp.set_id) or place
-    journal, saved = None, None
+    set_id, saved = uuid.uuid4().hex, None
     try:
-        journal = Journal.open(place)
+        opened = _with_journal(disk, set_id, place, notices, read_only=read_only)
     except JournalDamagedError as error:
-        if read_only:
-            notices.append(f"{error}; the labels shown are those of the file")
-        else:
-            saved = _salvaged(place, disk)
-            aside = put_aside(place, "damaged")
-            notices.append(f"{error}; it was put aside as {aside.name}")
-    except OutputError:
+        notices.append(str(error))
         if not read_only:
-            raise
-        notices.append(f"the journal {place} cannot be read; the labels are those of the file")
-    if journal is not None:
-        why = _strangeness(journal, disk)
-        if why is not None:
-            journal.close()
-            journal = None
-            if read_only:
-                notices.append(f"the journal {place.name} {why}; the labels are those of the file")
-            else:
-                aside = put_aside(place, "other")
-                notices.append(f"the journal {why}; it was put aside as {aside.name}")
-    set_id = uuid.uuid4().hex if journal is None else journal.set_id
-    opened = _opened(journal, disk, set_id, place, notices)
+            saved = _salvaged(place, disk)
+            notices[-1] += f"; it was put aside as {put_aside(place, 'damaged').name}"
+        opened = _opened(None, disk, set_id, place, notices)
     if saved is not None and not saved.same_as(opened.ledger.labels):
         opened.ledger.restore(0, RECOVERED, saved)
         opened.file_seq = NOT_WRITTEN
@@ -113,10 +96,10 @@ def find_base(journal: Journal, disk: SetOnDisk) -> int | None:
     stamp = disk.stamp
     if stamp is not None and stamp.set_id == journal.set_id:
         return stamp.seq if stamp.seq <= journal.last_seq() else None
+    if not _has_same_images(journal, disk):  # labels alone prove nothing: blank ones are all alike
+        return None
     base = journal.base_of(disk.fingerprint)
-    if base is None and _has_same_images(journal, disk):
-        base = journal.last_written()
-    return base
+    return journal.last_written() if base is None else base
 
 
 def is_as_written(journal: Journal, disk: SetOnDisk) -> bool:
@@ -156,6 +139,35 @@ def journal_maker(place: Path, set_id: str, disk: SetOnDisk) -> Callable[[Labels
 
 
 # -- small parts ------------------------------------------------------------------------------
+
+
+def _with_journal(
+    disk: SetOnDisk, set_id: str, place: Path, notices: list[str], *, read_only: bool
+) -> Opened:
+    """What journal and file say together; a journal that is not the file's is put aside."""
+    try:
+        journal = Journal.open(place)
+    except OutputError:
+        if not read_only:
+            raise
+        notices.append(f"the journal {place} cannot be read; the labels are those of the file")
+        return _opened(None, disk, set_id, place, notices)
+    if journal is None:
+        return _opened(None, disk, set_id, place, notices)
+    try:
+        why = _strangeness(journal, disk)
+        if why is None:
+            return _opened(journal, disk, journal.set_id, place, notices)
+    except BaseException:
+        journal.close()
+        raise
+    journal.close()
+    notices.append(f"the journal {place.name} {why}; ")
+    if read_only:
+        notices[-1] += "the labels are those of the file"
+    else:
+        notices[-1] += f"it was put aside as {put_aside(place, 'other').name}"
+    return _opened(None, disk, set_id, place, notices)
 
 
 def _opened(

@@ -156,10 +156,10 @@ def write_set(path: Path, labels: Labels, stamp: Stamp, expected: Signature) -> 
 def check_writable(path: Path) -> None:
     """FileLockedError when the file is protected against writing; `rewrite` would replace it."""
     try:
-        writable = os.access(path, os.W_OK) and path.stat().st_mode & 0o222
-    except OSError:
+        mode = path.stat().st_mode
+    except OSError:  # it is not there, which whoever opens it tells better
         return
-    if not writable:
+    if not (os.access(path, os.W_OK) and mode & 0o222):
         raise FileLockedError(f"cannot write {path}: it is read-only; make it writable")
 
 

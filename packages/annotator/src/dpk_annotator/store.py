@@ -536,7 +536,8 @@ class Store:
             self._catch_up()
             if self._closed or self._ledger.journal is None:
                 return self._file_seq
-        if self._ledger.seq == self._file_seq and signature(self.path) == self._signature:
+        found = signature(self.path)
+        if self._ledger.seq == self._file_seq and found == self._signature:
             return self._file_seq
         check_writable(self.path)
         with exclusive(self.path):

@@ -163,10 +163,11 @@ def test_what_is_there_is_kept(poses, tmp_path):
 def test_folders_are_replaced_whole(poses, tmp_path):
     target = tmp_path / "out"
     convert(poses, target, target_format="folder")
-    (target / "mine.txt").write_text("mine")
+    (target / "frames.txt").write_text("old")
     with pytest.raises(OutputExistsError, match="exists already and is not empty"):
         convert(poses, target, target_format="folder")
     convert(poses, target, target_format="folder", overwrite=True)
+    assert (target / "frames.txt").read_text() != "old"
     assert [p.name for p in target.iterdir()] == ["frames.txt"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "walk.h5"]
     with pytest.raises(OutputError, match="is a folder"):
@@ -175,6 +176,49 @@ def test_folders_are_replaced_whole(poses, tmp_path):
     with pytest.raises(OutputError, match="is a file"):
         convert(poses, tmp_path / "file", target_format="folder", overwrite=True)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["file", "deep", "link", "folder link"])
+def test_a_folder_with_anything_else_in_it_is_not_replaced(poses, tmp_path, kind):
+    """Whoever forces `convert labels.slp .` does not mean to delete his videos."""
+    target = tmp_path / "out"
+    convert(poses, target, target_format="folder")
+    (target / "frames.txt").write_text("old")
+    mine = target / "sub" / "mine.mp4" if kind == "deep" else target / "mine.mp4"
+    mine.parent.mkdir(exist_ok=True)
+    if "link" in kind:
+        mine.symlink_to(tmp_path if kind == "folder link" else poses)
+    else:
+        mine.write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"out holds 1 file .*mine\.mp4.*move"):
+        convert(poses, target, target_format="folder", overwrite=True)
+    assert (target / "frames.txt").read_text() == "old"
+    assert mine.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "walk.h5"]
+
+
+def test_a_folder_that_the_source_lies_in_is_not_replaced(poses, tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    convert(poses, target, target_format="folder")
+    for source in (target, target / "frames.txt"):
+        with pytest.raises(OutputExistsError, match=r"is the source itself|the source .*lies in"):
+            convert(source, target, target_format="folder", overwrite=True)
+    monkeypatch.chdir(target)
+    for here in (".", "..", "../out/."):
+        with pytest.raises(OutputExistsError, match="lies in"):
+            convert("frames.txt", here, target_format="folder", overwrite=True)
+    assert [p.name for p in target.iterdir()] == ["frames.txt"]
+
+
+def test_the_working_folder_is_no_target(poses, tmp_path, monkeypatch):
+    """Replaced, it would be gone for the shell that stands in it."""
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    for here in (".", "../out", tmp_path / "out"):
+        with pytest.raises(OutputError, match="is the working folder"):
+            convert(poses, here, target_format="folder")
+    convert(poses, "../new", target_format="folder")
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["frames.txt"]
 
 
 def test_which_format_a_name_means():

@@ -134,6 +134,10 @@ def convert(
 def _check_apart(source: Path, target: Path) -> None:
     if target.exists() and source.exists() and target.resolve() == source.resolve():
         raise OutputExistsError(f"{target} is the source itself; choose another name to write")
+    if target.is_dir() and source.resolve().is_relative_to(target.resolve()):
+        raise OutputExistsError(
+            f"the source {source} lies in {target}, which would be replaced; choose another name"
+        )
 
 
 def _default(spec: FormatSpec) -> str:

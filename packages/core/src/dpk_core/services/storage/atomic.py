@@ -88,17 +88,21 @@ def atomic_path(path: str | PathLike[str], *, overwrite: bool = False) -> Iterat
 def atomic_target(path: str | PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Like `atomic_path` for who may write a file or make a folder, under the temporary name.
 
-    A folder that is replaced stays until the new one is whole. Nothing happens to ``path`` when
-    the block writes nothing.
+    A folder that is replaced stays until the new one is whole, and is only replaced when it holds
+    nothing else than the new one does. Nothing happens to ``path`` when the block writes nothing.
 
     Raises
     ------
     OutputExistsError
-        When ``path`` exists, is not an empty folder, and ``overwrite`` is False.
+        When ``path`` exists, is not an empty folder, and ``overwrite`` is False; or when it is a
+        folder with files that the new one has not.
     OutputError
-        As `atomic_path`, and when a folder would replace a file or the other way round.
+        As `atomic_path`, when a folder would replace a file or the other way round, and for the
+        working folder.
     """
     path = Path(path)
+    if path.is_dir() and path.resolve() == Path.cwd():
+        raise OutputError(f"{path} is the working folder; expected the name of a new one in it")
     if not path.is_dir():
         check_output(path, overwrite=overwrite)
     elif any(path.iterdir()) and not overwrite:
@@ -245,6 +249,8 @@ def _remove(path: Path) -> None:
 def _put_folder_in_place(temporary: Path, path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path} is a file; expected the name of a folder to write")
+    if path.exists():
+        _check_nothing_else(temporary, path)
     old = _temporary(path) if path.exists() else None
     if old is not None:
         os.rename(path, old)
@@ -257,6 +263,30 @@ def _put_folder_in_place(temporary: Path, path: Path) -> None:
     if old is not None:
         _remove(old)
     _sync_folder(path.parent)
+
+
+def _check_nothing_else(new: Path, old: Path) -> None:
+    """OutputExistsError when a folder holds files or links that would be gone."""
+    gone = sorted(_contents(old) - _contents(new))
+    if gone:
+        shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
+        raise OutputExistsError(
+            f"{old} holds {len(gone)} file{'s' * (len(gone) > 1)} that would be gone: {shown}; "
+            "move them or delete the folder, or choose another name"
+        )
+
+
+def _contents(folder: Path) -> set[str]:
+    """Files, and links whatever they lead to, by their paths in a folder."""
+    found = set()
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found |= {os.path.relpath(os.path.join(place, name), folder) for name in (*files, *links)}
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _put_in_place(temporary: Path, path: Path, *, overwrite: bool) -> None:

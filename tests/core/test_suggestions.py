@@ -281,6 +281,16 @@ def test_the_average_is_over_what_is_known():
         rank_average([np.zeros(2), np.zeros(3)])
 
 
+def test_kinds_count_alike_however_many_see_them():
+    rng = np.random.default_rng(5)
+    first, second, third = rng.random((3, 10))
+    found = rank_average([first, second, third], ["a", "b", "b"])
+    expected = (ranks(first) + (ranks(second) + ranks(third)) / 2) / 2
+    np.testing.assert_allclose(found, expected)
+    with pytest.raises(ValidationError, match="kinds: expected 2, found 1"):
+        rank_average([first, second], ["a"])
+
+
 @quick
 @given(arrays(float, 9, elements=values), arrays(float, 9, elements=values))
 def test_a_wild_value_weighs_no_more_than_the_highest(first, second):

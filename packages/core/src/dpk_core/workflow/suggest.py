@@ -38,9 +38,10 @@ from dpk_core.workflow.taken_frames import names_of
 CRITERIA = ("confidence", "entropy", *MOTION)
 BY = ("combined", *CRITERIA, "diversity")
 
-_SHORTLIST = 5
-"""Times the number asked for: how many of the highest ranked "combined" chooses different ones
-from (Zhdanov 2019, arXiv:1901.05954, "Diverse mini-batch active learning", prefilter)."""
+_SHORTLIST, _LEAST, _PART = 5, 2, 5
+"""How many of the highest ranked "combined" chooses different ones from: 5 times the number asked
+for (Zhdanov 2019, arXiv:1901.05954, "Diverse mini-batch active learning": prefilter), but of few
+frames no more than a fifth, or twice the number."""
 _MOST_COMPARED = 1000
 """Rows that are compared with each other at most, and labelled ones with them."""
 
@@ -140,9 +141,10 @@ def suggest_frames(
     n
         How many. Where several individuals were tracked, each in a frame counts.
     by
-        - "combined": rows are ranked by each criterion that can be known, the mean of these ranks
-          is taken, and of the 5 n highest those n that differ most in pose and image from each
-          other and from what is labelled;
+        - "combined": rows are ranked by each criterion that can be known; certainty (confidence,
+          entropy) counts as much as motion (speed, acceleration, autoregression). Of the highest,
+          up to 5 n, those n are taken that differ most in pose and image from each other and from
+          what is labelled;
         - one of `CRITERIA` alone: the n highest, "entropy" with a model only, those of motion for
           a video only;
         - "diversity": those that differ most, whatever the model says.
@@ -179,7 +181,7 @@ def suggest_frames(
         candidates = _candidates(images, present, place)
         notes: list[str] = []
         criteria = _criteria(by, images, candidates, model, notes, progress)
-        ranking = rank_average([c.values for c in criteria] or [np.zeros(len(found))])
+        ranking = _ranking(criteria, len(found))
         gap = _distance(images, candidates, n, min_distance)
         rows = _choose(by, images, ranking, candidates, n, gap, use_images, notes, progress)
     return Suggestions(
@@ -286,6 +288,13 @@ def _criteria(
     return criteria
 
 
+def _ranking(criteria: Sequence[Criterion], n: int) -> np.ndarray:
+    if not criteria:
+        return np.full(n, 0.5)
+    kinds = ["motion" if c.name in MOTION else "certainty" for c in criteria]
+    return rank_average([c.values for c in criteria], kinds)
+
+
 def _distance(images: RowImages, candidates: np.ndarray, n: int, wanted: int | None) -> int:
     if wanted is not None and wanted < 1:
         raise ValidationError(f"min_distance: expected at least 1, found {wanted}")
@@ -312,7 +321,8 @@ def _choose(
     progress: Progress,
 ) -> np.ndarray:
     """Rows of the poses, the most wanted first."""
-    sizes = {"combined": _SHORTLIST * n, "diversity": max(n, _MOST_COMPARED)}
+    share = max(_LEAST * n, min(_SHORTLIST * n, int(candidates.sum()) // _PART))
+    sizes = {"combined": share, "diversity": max(n, _MOST_COMPARED)}
     poses = images.poses
     shortlist = select(
         ranking, sizes.get(by, n), poses.frames, poses.track_ids, gap, candidates

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import attrs
@@ -10,6 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from dpk_core.detections import NO_ID, Detections
+from dpk_core.swaps import SwapCandidate, with_candidates
 from dpk_core.tracks import Tracks
 from dpk_trackers.similarity import log_sizes
 
@@ -18,30 +18,6 @@ _WINDOW = 60
 _FEWEST = 5
 _TAG = 4.0
 """What one reading of a tag adds to the log of the likelihood ratio."""
-
-
-@attrs.frozen
-class SwapCandidate:
-    """A meeting after which two individuals may bear each other's name.
-
-    Parameters
-    ----------
-    frame, stop
-        First and last frame of the meeting.
-    first, second
-        The two ids, as they are now.
-    evidence
-        Log of how much likelier a swap is than none, from what is seen before and after.
-    corrected
-        Whether the names were exchanged from the middle of the meeting on.
-    """
-
-    frame: int
-    stop: int
-    first: int
-    second: int
-    evidence: float
-    corrected: bool
 
 
 class Evidence:
@@ -133,9 +109,7 @@ def correct_swaps(
         if corrected:
             lines.exchange(first, second, (begin + end) // 2)
             renamed[a], renamed[b] = second, first
-    found.sort(key=lambda c: (-c.evidence, c.frame))
-    provenance = {**tracks.provenance, "swap_candidates": [attrs.asdict(c) for c in found]}
-    return attrs.evolve(tracks, id=lines.ids(), provenance=provenance)
+    return with_candidates(attrs.evolve(tracks, id=lines.ids()), found)
 
 
 def meetings(tracks: Tracks, distance: float) -> list[tuple[int, int, int, int]]:
@@ -281,8 +255,3 @@ def _medians(values: np.ndarray) -> np.ndarray:
 def _usual_length(tracks: Tracks) -> float:
     sizes = np.fmax(tracks.width, tracks.height)
     return float(np.nanmedian(sizes)) if np.isfinite(sizes).any() else 25.0
-
-
-def candidates_of(tracks: Tracks) -> Sequence[SwapCandidate]:
-    """The swap candidates that `correct_swaps` noted in the provenance."""
-    return [SwapCandidate(**c) for c in tracks.provenance.get("swap_candidates", [])]

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from dpk_core.detections import NO_ID
+from dpk_core.swaps import swap_candidates, with_candidates
 from dpk_core.tracks import Tracks
 
 
@@ -51,7 +52,16 @@ def vote(tracks: Tracks, tags: np.ndarray, min_share: float = 0.6) -> Tracks:
     provenance = {**tracks.provenance}
     provenance["track_names"] = {**provenance.get("track_names", {}), **labels}
     renamed = new[np.searchsorted(ids, tracks.id)]
-    return attrs.evolve(tracks, id=renamed, provenance=provenance)
+    named = attrs.evolve(tracks, id=renamed, provenance=provenance)
+    candidates = swap_candidates(tracks)
+    if not candidates:
+        return named
+    of = dict(zip(ids.tolist(), new.tolist(), strict=True))
+    changed = [
+        attrs.evolve(c, first=of.get(c.first, c.first), second=of.get(c.second, c.second))
+        for c in candidates
+    ]
+    return with_candidates(named, changed)
 
 
 def vote_unique(ids: np.ndarray, tags: np.ndarray) -> dict[int, int]:

@@ -19,6 +19,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "track",
+    "swaps",
     "crop",
     "predict",
     "suggest",

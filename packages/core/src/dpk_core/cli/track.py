@@ -30,6 +30,10 @@ def command(
     detector_settings: Annotated[
         list[str] | None, typer.Option("--detector-set", help="NAME=VALUE of the detector.")
     ] = None,
+    poses: Annotated[
+        Path | None,
+        typer.Option(help="Follow the poses in this file, by their keypoints; no detector."),
+    ] = None,
     start: Annotated[int, typer.Option(help="The first frame, from 0.")] = 0,
     stop: Annotated[int | None, typer.Option(help="The frame before which to stop.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output.")] = False,
@@ -42,6 +46,7 @@ def command(
     --tracks flies.tracks.h5
     """
     from dpk_core.cli.progress import shown
+    from dpk_core.swaps import swap_candidates
     from dpk_core.workflow.track import track_video
 
     with shown() as progress:
@@ -52,6 +57,7 @@ def command(
             detector=detector,
             tracker_settings=assignments(settings or []),
             detector_settings=assignments(detector_settings or []),
+            poses=poses,
             start=start,
             stop=stop,
             overwrite=force,
@@ -65,3 +71,10 @@ def command(
         f"{done.output}: {done.tracks!r}, by {done.tracker} on {done.detector} in "
         f"{duration(done.seconds)} ({speed:.1f} frames/s)"
     )
+    candidates = swap_candidates(done.tracks)
+    if candidates:
+        corrected = sum(c.corrected for c in candidates)
+        say(
+            f"{len(candidates)} meetings after which names may be exchanged, {corrected} of them "
+            f"corrected: dpk swaps {done.output}"
+        )

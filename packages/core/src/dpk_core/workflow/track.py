@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from dpk_core.tracks import COLUMNS, Tracks
 from dpk_core.workflow.frames import FrameSource, VideoFrames, open_frames
 from dpk_core.workflow.jobs import only_writer
 from dpk_core.workflow.progress import Progress, ignore
+from dpk_core.workflow.track_poses import PoseRows, describe_poses
 
 SUFFIX = ".tracks.h5"
 TRACKER, DETECTOR = "kalman", "background"
@@ -74,6 +76,7 @@ def track_video(
     detector: str | None = None,
     tracker_settings: Mapping[str, Any] | None = None,
     detector_settings: Mapping[str, Any] | None = None,
+    poses: str | PathLike[str] | None = None,
     start: int = 0,
     stop: int | None = None,
     overwrite: bool = False,
@@ -95,6 +98,9 @@ def track_video(
     tracker_settings, detector_settings
         What they are made with. What a tracker shares (`TrackerSpec.shares`), such as the number
         of animals, need not be told to the detector again.
+    poses
+        A file of poses of this video, to follow these instead of what a detector finds. Settings
+        of a detector are then those of `dpk_core.workflow.track_poses.PoseRows`.
     start, stop
         Track the frames start <= i < stop only.
     overwrite
@@ -112,12 +118,20 @@ def track_video(
         When the video is damaged: the frames before the damage have been tracked and stored.
     """
     began = time.monotonic()
+    if poses is not None and detector is not None:
+        raise ValidationError("expected a detector or poses to follow, found both; give one")
     tracker_spec, detector_spec = _specs(tracker, detector)
-    detector_settings = _shared(tracker_spec, tracker_settings, detector_spec, detector_settings)
+    if poses is None:
+        detector_settings = _shared(
+            tracker_spec, tracker_settings, detector_spec, detector_settings
+        )
+    name = "poses" if poses is not None else detector_spec.name
     output = default_output(video) if output is None else Path(output)
     with open_frames(video, start, stop) as source:
         wanted = {
-            "detector": _description(detector_spec, detector_settings),
+            "detector": _description(detector_spec, detector_settings)
+            if poses is None
+            else describe_poses(Path(poses), dict(detector_settings or {})),
             "input": source.fingerprint,
             "start": source.numbers.start,
             "stop": source.numbers.stop,
@@ -126,15 +140,25 @@ def track_video(
         n = len(source.numbers)
         if not overwrite and (found := _done(output, job)) is not None:
             seconds = time.monotonic() - began
-            return Tracking(output, found, n, n, seconds, tracker_spec.name, detector_spec.name)
+            return Tracking(output, found, n, n, seconds, tracker_spec.name, name)
         check_output(output, overwrite=overwrite)
         following: Tracker = _make(tracker_spec, tracker_settings, Tracker)
-        finding: Detector = _make(detector_spec, detector_settings, Detector)
-        log_path = output.with_name(f".{output.name}.detections")
-        with only_writer(output), DetectionsLog(log_path, wanted) as log:
-            before = len(log)
-            tracks, damage = _follow(source, finding, following, log, detector_spec.name, progress)
-            provenance = {"job": job, **source.facts}
+        finding: Detector | None = None
+        stack = ExitStack()
+        with stack, only_writer(output):
+            log: DetectionsLog | PoseRows
+            if poses is None:
+                finding = _make(detector_spec, detector_settings, Detector)
+                log_path = output.with_name(f".{output.name}.detections")
+                log = stack.enter_context(DetectionsLog(log_path, wanted))
+            else:
+                log = _pose_rows(Path(poses), source, detector_settings)
+            before = 0 if poses is not None else len(log)
+            tracks, damage = _follow(source, finding, following, log, name, progress)
+            noted = {k: v for k, v in tracks.provenance.items() if k != "job"}
+            provenance = {**noted, "job": job, **source.facts}
+            if poses is not None:
+                provenance["poses"] = Path(poses).as_posix()
             tracks = attrs.evolve(tracks, provenance=provenance)
             write_tracks(output, tracks, overwrite=overwrite)
             log.remove()
@@ -143,7 +167,7 @@ def track_video(
                 f"{damage}\nThe frames before the damage are tracked and stored in {output}"
             ) from damage
         seconds = time.monotonic() - began
-        return Tracking(output, tracks, n, before, seconds, tracker_spec.name, detector_spec.name)
+        return Tracking(output, tracks, n, before, seconds, tracker_spec.name, name)
 
 
 def default_output(video: str | PathLike[str]) -> Path:
@@ -203,6 +227,13 @@ def _make(spec: Spec, settings: Mapping[str, Any] | None, kind: type) -> Any:
     return thing
 
 
+def _pose_rows(poses: Path, source: FrameSource, settings: Mapping[str, Any] | None) -> PoseRows:
+    try:
+        return PoseRows(poses, source, **dict(settings or {}))
+    except TypeError as error:
+        raise ValidationError(f"poses: {error}") from error
+
+
 def _done(output: Path, job: dict[str, Any]) -> Tracks | None:
     """The tracks of an output that is this very job; OutputExistsError for another one."""
     if not output.exists():
@@ -221,9 +252,9 @@ def _done(output: Path, job: dict[str, Any]) -> Tracks | None:
 
 def _follow(
     source: FrameSource,
-    detector: Detector,
+    detector: Detector | None,
     tracker: Tracker,
-    log: DetectionsLog,
+    log: DetectionsLog | PoseRows,
     name: str,
     progress: Progress,
 ) -> tuple[Tracks, VideoError | None]:
@@ -232,7 +263,7 @@ def _follow(
     known = len(log)
     # Frames that are in the log need not be decoded, unless the tracker wants to see them.
     skip = 0 if tracker.uses_frames else known
-    if known < len(numbers):
+    if detector is not None and known < len(numbers):
         progress(0, None, "looking at the video")
         detector.prepare(_by_number(source))
     rows, damage = [], None
@@ -242,7 +273,7 @@ def _follow(
     try:
         for i, frame in enumerate(frames, start=skip):
             found = log.get(numbers[i])
-            if found is None:
+            if found is None and detector is not None:
                 found = _detect(detector, name, frame, numbers[i])
                 log.put(numbers[i], found)
             rows.append(_update(tracker, numbers[i], found, frame if tracker.uses_frames else None))

@@ -269,6 +269,13 @@ def test_the_model_remembers_what_it_finds(trained, exported):
     for path in (trained, exported):
         task = load_model(path, "keras" if path.suffix == ".keras" else "onnxruntime").task
         assert task.centroids == Centroids(None, 5, False, 10.0, 10.0)
+    assert "32x48x1, centroids of up to 5 animals" in repr(load_model(trained, "keras"))
+
+
+def test_no_mirror(trained, exported, unseen):
+    for path, engine in ((trained, "keras"), (exported, "onnxruntime")):
+        with pytest.raises(ValidationError, match="mirror: a detector finds animals in no order"):
+            load_model(path, engine).predict(np.stack(unseen[0]), mirror=True)
 
 
 # -- the command ----------------------------------------------------------------------------------

@@ -54,6 +54,9 @@ class PoseModel(Model):
     suited_learning_rate: ClassVar[float] = 1e-3
     """Adam's highest rate in recipes that name none; a network that bears more learns faster."""
 
+    suited_downsample_factor: ClassVar[int] = 2
+    """What ``dpk train`` gives the generator when nobody says how small maps shall be."""
+
     source: TrainingGenerator | Task
     peak_detector: str = attrs.field(default="subpixel_maxima", kw_only=True)
 
@@ -170,8 +173,9 @@ class PoseModel(Model):
             With the batch size to try.
         """
         from dpk_core.services.inference import predict_images
-        from dpk_core.services.test_time import with_mirror
+        from dpk_core.services.test_time import check_mirror, with_mirror
 
+        check_mirror(self.task, mirror)
         run = with_mirror(self._run, self.skeleton, self.task.sigma) if mirror else self._run
         return predict_images(run, self.task, images, batch_size, progress)
 
@@ -267,7 +271,7 @@ class PoseModel(Model):
         h, w, c = self.task.image_shape
         settings = ", ".join(f"{k}={v!r}" for k, v in self.hyperparameters.items())
         return (
-            f"{type(self).__name__}({h}x{w}x{c}, {self.task.n_keypoints} keypoints, "
+            f"{type(self).__name__}({h}x{w}x{c}, {self.task.finds}, "
             f"{self.network.count_params():,} parameters, {settings})"
         )
 

@@ -9,10 +9,21 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dpk_core.errors import ValidationError
 from dpk_core.skeleton import Skeleton
+from dpk_core.task import Task
 
 Run = Callable[[np.ndarray], np.ndarray]
 """(b, h, w, c) uint8 -> (b, k, 3) of x, y, score, as in `dpk_core.services.inference`."""
+
+
+def check_mirror(task: Task, mirror: bool) -> None:
+    """ValidationError when a mirror is asked for of a detector, whose points have no order."""
+    if mirror and task.centroids is not None:
+        raise ValidationError(
+            "mirror: a detector finds animals in no order, so that those of an image and of its "
+            "mirror cannot be told to be the same; leave mirror out"
+        )
 
 
 def with_mirror(run: Run, skeleton: Skeleton, agree: float) -> Run:

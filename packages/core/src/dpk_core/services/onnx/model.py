@@ -75,8 +75,9 @@ class OnnxModel(Model):
         DeviceMemoryError
             When so many images at once are too much.
         """
-        from dpk_core.services.test_time import with_mirror
+        from dpk_core.services.test_time import check_mirror, with_mirror
 
+        check_mirror(self.task, mirror)
         run = with_mirror(self._run, self.task.skeleton, self.task.sigma) if mirror else self._run
         try:
             return predict_images(run, self.task, images, batch_size, progress)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -64,3 +67,121 @@ def write_set(tmp_path: Path, annotations: AnnotationSet) -> Callable[..., Path]
         return tmp_path / name
 
     return write
+
+
+# -- the server -----------------------------------------------------------------------------------
+
+TOKEN = "a-token-that-nobody-guesses"
+
+
+@attrs.frozen
+class Answer:
+    """What the server sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Client:
+    """Asks an ASGI application as a browser would, without a socket between."""
+
+    def __init__(self, app: Any, host: str = "127.0.0.1:8710") -> None:
+        self.app, self.host = app, host
+        self._loop = asyncio.new_event_loop()
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def get(self, path: str, **options: Any) -> Answer:
+        return self.ask("GET", path, **options)
+
+    def post(self, path: str, value: Any, **options: Any) -> Answer:
+        return self.ask("POST", path, json.dumps(value).encode(), **options)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: dict[str, str | None] | None = None,
+        token: str | None = TOKEN,
+    ) -> Answer:
+        """``path`` after the token; None in ``headers`` leaves one out."""
+        known: dict[str, str | None] = {"host": self.host}
+        if method == "POST":
+            known |= {
+                "content-type": "application/json",
+                "origin": f"http://{self.host}",
+                "sec-fetch-site": "same-origin",
+            }
+        known |= headers or {}
+        path, _, query = path.partition("?")
+        place = path if token is None else f"/{token}/{path}"
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http",
+            "method": method, "path": place, "raw_path": place.encode("utf-8", "replace"),
+            "query_string": query.encode("latin-1", "replace"), "root_path": "",
+            "headers": [
+                (name.encode(), value.encode("latin-1", "replace"))
+                for name, value in known.items() if value is not None
+            ],
+            "client": ("127.0.0.1", 5), "server": ("127.0.0.1", 8710),
+        }  # fmt: skip
+        return self._loop.run_until_complete(self._ask(scope, body))
+
+    async def _ask(self, scope: dict[str, Any], body: bytes) -> Answer:
+        pieces = [body[i : i + 65536] for i in range(0, len(body), 65536)] or [b""]
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            if not pieces:
+                return {"type": "http.disconnect"}
+            piece = pieces.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        content = b"".join(message.get("body", b"") for message in sent[1:])
+        return Answer(sent[0]["status"], headers, content)
+
+
+@pytest.fixture
+def client_of() -> Iterator[Callable[[Any], Client]]:
+    """Makes clients of applications."""
+    clients = []
+
+    def make(app: Any, **options: Any) -> Client:
+        clients.append(Client(app, **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def served(labels_file: Path) -> Iterator[Any]:
+    """The `Context` of a server on the small set."""
+    from dpk_annotator.context import Context
+    from dpk_annotator.store import Store
+
+    with Store.open(labels_file, background=False) as store:
+        yield Context(store)
+
+
+@pytest.fixture
+def client(served: Any, client_of: Callable[[Any], Client]) -> Client:
+    """A page's view of that server."""
+    from dpk_annotator.server import create_app
+
+    return client_of(create_app(served, TOKEN))

@@ -45,12 +45,13 @@ class NwbFormat(PoseFormat):
             if not path.is_file() or not h5py.is_hdf5(path):
                 return False
             with opened(path) as file:
-                return "nwb_version" in file.attrs and bool(find_estimations(file, path))
+                return "nwb_version" in file.attrs
         except (DpkError, OSError):
             return False
 
     def kinds(self, path: str | PathLike[str]) -> tuple[str, ...]:
-        return ("poses",)
+        with opened(Path(path)) as file:
+            return ("poses",) if find_estimations(file, Path(path)) else ()
 
     def read(
         self,

@@ -360,7 +360,7 @@ def _with_images(
         rest = ", or read the rest with the option missing=skip" if kept else ""
         raise FileMissingError(
             f"{path}: {len(names)} of the videos with labels are not there: {shown}; put them "
-            f"beside it, say where they are with the option videos=FOLDER{rest}"
+            f"beside it, or say where they are (dpk convert --source-set videos=FOLDER){rest}"
         )
     if not kept:
         raise FileFormatError(

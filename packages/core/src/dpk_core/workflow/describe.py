@@ -6,7 +6,7 @@ import json
 import zipfile
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dpk_core.errors import (
     DpkError,
@@ -17,6 +17,11 @@ from dpk_core.errors import (
 )
 from dpk_core.losses import LossReport
 from dpk_core.services.model_task import DESCRIPTION
+
+if TYPE_CHECKING:
+    from dpk_core.services.formats import FoundFormat
+
+_VIDEOS = (".mp4", ".avi", ".mov", ".m4v", ".mkv", ".mpg", ".mpeg", ".webm", ".wmv", ".ts")
 
 MODEL_FORMAT = 1
 """The newest version of that description which is known here."""
@@ -178,6 +183,8 @@ def _video(path: Path, check: bool) -> dict[str, Any]:
     except VideoError:
         found = _by_plugin(path)
         if found is None:
+            if path.suffix.lower() not in _VIDEOS:
+                _identified(path)  # raises, and says what is known of such a file
             raise
         return found
     with reader:
@@ -215,24 +222,39 @@ def _run_folder(path: Path) -> dict[str, Any] | None:
 
 def _by_plugin(path: Path) -> dict[str, Any] | None:
     """What the format that recognises the file finds in it."""
-    from dpk_core.services.formats import OURS, identify
+    from dpk_core.services.formats import OURS
 
     try:
-        found = identify(path)
+        found = _identified(path)
     except FileFormatError:
         return None
     if found.spec.name == OURS:
         return None
-    report = LossReport()
-    contents = [found.format.read(path, kind, report=report) for kind in found.kinds]
+    contents, lost, missing = [], [], []
+    for kind in found.kinds:
+        report = LossReport()
+        try:
+            contents.append(found.format.read(path, kind, report=report))
+        except FileMissingError as error:  # videos of the labels, most often
+            missing.append(str(error))
+        which = f"as {kind}: " if len(found.kinds) > 1 else ""
+        lost += [f"{which}{loss}" for loss in report]
     facts: dict[str, Any] = {
         "kind": f"{found.spec.name} ({found.spec.summary})",
-        "content": "; ".join(map(repr, contents)),
+        "content": "; ".join(map(repr, contents)) or ", ".join(found.kinds),
     }
     skeleton = next((c.skeleton for c in contents if hasattr(c, "skeleton")), None)
     if skeleton is not None:
         facts |= {"skeleton": repr(skeleton), "keypoints": list(skeleton.names)}
-    return {**facts, "dpk cannot hold": [str(loss) for loss in report]} if report else facts
+    if missing:
+        facts["not there"] = missing
+    return {**facts, "dpk cannot hold": lost} if lost else facts
+
+
+def _identified(path: Path) -> FoundFormat:
+    from dpk_core.services.formats import identify
+
+    return identify(path)
 
 
 def _refuse(path: Path) -> dict[str, Any]:

@@ -86,3 +86,21 @@ def test_a_graph_is_learned_where_there_is_one_unless_somebody_insists(labels):
         train(labels, use_graph=True)
     result = train(labels)
     assert load_model(result.output).task.use_graph is False
+
+
+def test_maps_have_the_size_that_the_model_is_made_for(labels):
+    options = {"augmenter": None, "sigma": 3.0}
+    done = train_model(
+        labels,
+        "LEAP",
+        labels.parent / "leap.keras",
+        hyperparameters={"filters": 4},
+        generator_options=options,
+        fit_options={"batch_size": 4, "epochs": 1},
+    )
+    assert load_model(done.output).task.downsample_factor == 0
+    with pytest.raises(ValidationError, match="found 2"):
+        train_model(
+            labels, "LEAP", labels.parent / "b.keras",
+            generator_options={**options, "downsample_factor": 2},
+        )  # fmt: skip

@@ -6,6 +6,7 @@ import attrs
 
 from dpk_annotator.events import Hub
 from dpk_annotator.images import ByteCache
+from dpk_annotator.partner import Partner
 from dpk_annotator.store import Store
 
 IMAGE_BYTES, THUMBNAIL_BYTES = 64 * 2**20, 16 * 2**20
@@ -21,11 +22,16 @@ class Context:
         The open set.
     hub
         Tells pages of changes.
+    partner
+        Trains, guesses and suggests.
     images, thumbnails
         Encoded images by row, bounded in bytes.
     """
 
     store: Store
     hub: Hub = attrs.field(factory=Hub)
+    partner: Partner = attrs.field(
+        default=attrs.Factory(lambda self: Partner(self.store), takes_self=True)
+    )
     images: ByteCache = attrs.field(factory=lambda: ByteCache(IMAGE_BYTES))
     thumbnails: ByteCache = attrs.field(factory=lambda: ByteCache(THUMBNAIL_BYTES))

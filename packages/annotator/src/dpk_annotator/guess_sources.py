@@ -46,7 +46,7 @@ def guesses_from_poses(
     at: dict[int, list[int]] = {}
     for i, frame in enumerate(poses.frames.tolist()):
         at.setdefault(frame, []).append(i)
-    ours, theirs = _shared(skeleton, poses.skeleton)
+    ours, theirs = shared_keypoints(skeleton, poses.skeleton)
     same = _same_video(video, folder)
     known: dict[str, bool] = {}
     rows, keypoints, scores = [], [], []
@@ -72,7 +72,8 @@ def guesses_from_poses(
     )
 
 
-def _shared(ours: Skeleton, theirs: Skeleton) -> tuple[list[int], list[int]]:
+def shared_keypoints(ours: Skeleton, theirs: Skeleton) -> tuple[list[int], list[int]]:
+    """Positions in both skeletons of the keypoints that both have, by name."""
     pairs = [(i, theirs.names.index(n)) for i, n in enumerate(ours.names) if n in theirs.names]
     return [i for i, _ in pairs], [j for _, j in pairs]
 

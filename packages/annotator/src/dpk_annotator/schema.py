@@ -29,7 +29,10 @@ _LARGEST = 2**53
 Schema = dict[str, Any]
 
 
-def _object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
+def object_schema(
+    required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None
+) -> Schema:
+    """A JSON object with these fields and no others."""
     return {
         "type": "object",
         "properties": {**required, **(optional or {})},
@@ -70,31 +73,31 @@ _STEP = {"client": _TEXT, "base": _COUNT, "token": _TEXT}
 _SKELETON = {"names": _NAMES, "parents": _INDICES, "swaps": _INDICES}
 _RENAMED: Schema = {"type": "object", "additionalProperties": _NAME}
 
-EDIT_BODY = _object(
+EDIT_BODY = object_schema(
     {
         **_STEP,
         "changes": {
             "type": "array",
             "minItems": 1,
             "maxItems": MOST_CHANGES,
-            "items": _object({"row": _COUNT, "edit": _EDIT}),
+            "items": object_schema({"row": _COUNT, "edit": _EDIT}),
         },
     }
 )
-STEP_BODY = _object(_STEP)
-CONFIRM_BODY = _object(
+STEP_BODY = object_schema(_STEP)
+CONFIRM_BODY = object_schema(
     {**_STEP, "row": _COUNT},
     {
         "keypoints": {"type": ["array", "null"], "items": _NAME, "maxItems": MOST_KEYPOINTS},
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
     },
 )
-RESTORE_BODY = _object({"client": _TEXT, "seq": _COUNT}, {"token": _TEXT})
-PREVIEW_BODY = _object(_SKELETON, {"renamed": _RENAMED})
-SKELETON_BODY = _object(
+RESTORE_BODY = object_schema({"client": _TEXT, "seq": _COUNT}, {"token": _TEXT})
+PREVIEW_BODY = object_schema(_SKELETON, {"renamed": _RENAMED})
+SKELETON_BODY = object_schema(
     {"client": _TEXT, "base": _COUNT, **_SKELETON}, {"renamed": _RENAMED, "token": _TEXT}
 )
-SAVE_BODY = _object({})
+SAVE_BODY = object_schema({})
 
 
 def check(value: Any, schema: Schema, where: str = "the request") -> Any:
@@ -168,7 +171,7 @@ def _shown(value: Any) -> str:
 
 # -- the whole of it, as OpenAPI -------------------------------------------------------------------
 
-_ERROR = _object({"error": {"type": "string"}})
+_ERROR = object_schema({"error": {"type": "string"}})
 _ERROR["additionalProperties"] = True
 
 

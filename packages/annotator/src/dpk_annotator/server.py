@@ -12,22 +12,24 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dpk_annotator import __version__, routes_edit, routes_set
+from dpk_annotator import __version__, routes_edit, routes_partner, routes_set
 from dpk_annotator.answers import HANDLERS, Json, blocking
 from dpk_annotator.context import Context
 from dpk_annotator.events import MOST_LISTENERS
 from dpk_annotator.page_files import INDEX, PageFiles
 from dpk_annotator.routes_edit import EditRoutes
+from dpk_annotator.routes_partner import PartnerRoutes, job_json
 from dpk_annotator.routes_set import SetRoutes
 from dpk_annotator.schema import document, operation
 from dpk_annotator.security import Guard, names_of
 
-FEATURES = ("labels",)
+FEATURES = ("labels", "partner")
 _EVENTS = operation("changes as they happen (server-sent events)", media="text/event-stream")
 _SCHEMA = operation("this description")
 OPERATIONS = {
     **routes_set.OPERATIONS,
     **routes_edit.OPERATIONS,
+    **routes_partner.OPERATIONS,
     ("GET", "/api/events"): _EVENTS,
     ("GET", "/api/schema.json"): _SCHEMA,
 }
@@ -51,6 +53,7 @@ def create_app(
     """
     context.store.on_change = context.hub.changed
     context.store.on_saved = context.hub.saved
+    context.partner.tell = lambda job: context.hub.publish("job", **job_json(job))
     looking = SetRoutes(context, list(FEATURES))
     pages = PageFiles() if page is None else page
     routes = [
@@ -66,6 +69,8 @@ def create_app(
     for name, work in EditRoutes(context).endpoints().items():
         schema = routes_edit.BODIES[name][1]
         routes.append(Route(f"/api/{name}", blocking(schema, work), methods=["POST"]))
+    for (method, path), (schema, work) in PartnerRoutes(context.partner).endpoints().items():
+        routes.append(Route(path, blocking(schema, work), methods=[method]))
     routes += [
         _get("/", lambda request, _: _page(pages, INDEX)),
         _get("/static/{name:path}", lambda r, _: _page(pages, r.path_params["name"])),

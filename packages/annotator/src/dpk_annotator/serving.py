@@ -126,10 +126,12 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     watcher = _Watcher(store)
     watcher.start()
+    context.partner.start()
     try:
         with suppress(KeyboardInterrupt):  # uvicorn raises it again when it has stopped
             server.run(sockets=[sock])
     finally:
+        context.partner.close()
         watcher.stop()
         context.hub.close()
 

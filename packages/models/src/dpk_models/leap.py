@@ -8,6 +8,7 @@ those of DeepPoseKit 0.3.9, so that the numbers of parameters agree with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import attrs
 import keras
@@ -72,6 +73,8 @@ class LEAP(PoseModel):
     >>> LEAP(generator, filters=8).network.output_shape
     (None, 48, 64, 8)
     """
+
+    suited_downsample_factor: ClassVar[int] = 0
 
     filters: int = 64
     batch_normalization: bool = False

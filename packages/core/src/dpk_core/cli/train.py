@@ -91,8 +91,12 @@ def command(
         ),
     ] = None,
     downsample_factor: Annotated[
-        int, typer.Option(help="Confidence maps are 2^this times smaller than the images.")
-    ] = 2,
+        int | None,
+        typer.Option(
+            help="Confidence maps are 2^this times smaller than the images. Default: what the "
+            "model is made for, mostly 2."
+        ),
+    ] = None,
     scale: Annotated[
         float, typer.Option(help="Resize images by this; 0.5 trains four times as fast.")
     ] = 1.0,
@@ -204,7 +208,7 @@ def command(
             output,
             hyperparameters=assignments(settings or ()),
             generator_options={
-                "downsample_factor": downsample_factor,
+                **given(downsample_factor=downsample_factor),
                 "scale": scale,
                 "sigma": sigma,
                 "grayscale": grayscale,

@@ -97,7 +97,8 @@ def train_model(
     output
         The model file.
     hyperparameters, generator_options, fit_options
-        For the model class, for `TrainingGenerator`, and for the model's ``fit``.
+        For the model class, for `TrainingGenerator`, and for the model's ``fit``. Without a
+        ``downsample_factor``, the model's ``suited_downsample_factor`` is taken.
     run_dir
         Folder for log, split and checkpoints. Default: ``output`` with the suffix ``.run``.
     resume
@@ -127,7 +128,7 @@ def train_model(
     model_class = registry().get("models", model).load()
     check_hyperparameters(model, model_class, hyperparameters or {})
     _check_outputs(model, output, run_dir, resume=resume, overwrite=overwrite)
-    generator = TrainingGenerator(source, **(generator_options or {}))
+    generator = TrainingGenerator(source, **_suited(model_class, generator_options or {}))
     network: Model = model_class(generator, **(hyperparameters or {}))
     description = f"{network!r}\n{generator!r}"
     if on_start is not None:
@@ -157,6 +158,14 @@ def check_hyperparameters(name: str, model_class: type, given: Mapping[str, Any]
         raise ValidationError(
             f"{name} has no hyperparameter {setting!r}; it has {', '.join(known) or 'none'}{hint}"
         )
+
+
+def _suited(model_class: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with the size of confidence maps that the model is made for."""
+    suited = getattr(model_class, "suited_downsample_factor", None)
+    if suited is None or options.get("downsample_factor") is not None:
+        return dict(options)
+    return {**options, "downsample_factor": suited}
 
 
 def _check_outputs(

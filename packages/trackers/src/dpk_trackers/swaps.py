@@ -16,6 +16,9 @@ from dpk_trackers.similarity import log_sizes
 _WINDOW = 60
 """Rows before and after a meeting that are compared."""
 _FEWEST = 5
+_CHANGE, _PRESUMED = 0.05, 5
+"""How much the median of an extent changes in one animal from window to window, as long as nothing
+is known, and how many windows that counts for."""
 _TAG = 4.0
 """What one reading of a tag adds to the log of the likelihood ratio."""
 
@@ -95,11 +98,11 @@ def correct_swaps(
     tags = np.full(len(tracks), NO_ID) if tags is None else tags
     if not np.isfinite(features).any() and (tags == NO_ID).all():
         return tracks
-    lines = _Lines(tracks, features, tags)
-    near = _usual_length(tracks) if distance is None else distance
+    met = meetings(tracks, _usual_length(tracks) if distance is None else distance)
+    lines = _Lines(tracks, features, tags, met)
     found: list[SwapCandidate] = []
     renamed: dict[int, int] = {}
-    for begin, end, a, b in meetings(tracks, near):
+    for begin, end, a, b in met:
         first, second = renamed.get(a, a), renamed.get(b, b)
         evidence = lines.evidence(first, second, begin, end)
         if evidence < report_from:
@@ -144,12 +147,18 @@ def meetings(tracks: Tracks, distance: float) -> list[tuple[int, int, int, int]]
 class _Lines:
     """For each id its rows in order of time; two can exchange what comes after a frame."""
 
-    def __init__(self, tracks: Tracks, features: np.ndarray, tags: np.ndarray) -> None:
+    def __init__(
+        self,
+        tracks: Tracks,
+        features: np.ndarray,
+        tags: np.ndarray,
+        met: list[tuple[int, int, int, int]],
+    ) -> None:
         self._tracks, self._features, self._tags = tracks, features, tags
         order = np.lexsort((tracks.frame, tracks.id))
         ids, starts = np.unique(tracks.id[order], return_index=True)
         self._rows = dict(zip(ids.tolist(), np.split(order, starts[1:]), strict=True))
-        self._precision = self._learn()
+        self._precision = self._learn(met)
 
     def ids(self) -> np.ndarray:
         ids = self._tracks.id.copy()
@@ -199,20 +208,30 @@ class _Lines:
         d = np.nan_to_num(difference)
         return float(d @ self._precision @ d)
 
-    def _learn(self) -> np.ndarray:
+    def _learn(self, met: list[tuple[int, int, int, int]]) -> np.ndarray:
         """(k, k) inverse covariance of how medians change from window to window in one animal."""
-        changes = []
-        for rows in self._rows.values():
-            seen = rows[~self._tracks.interpolated[rows]]
-            windows = [seen[i : i + _WINDOW] for i in range(0, len(seen) - _WINDOW + 1, _WINDOW)]
-            medians = [_medians(self._features[w]) for w in windows[:200]]
-            changes += [b - a for a, b in pairwise(medians)]
         k = self._features.shape[1]
+        cuts: dict[int, list[int]] = {}
+        for begin, end, *who in met:
+            for name in who:
+                cuts.setdefault(name, []).append((begin + end) // 2)
+        changes: list[np.ndarray] = []
+        for name, rows in self._rows.items():
+            seen = rows[~self._tracks.interpolated[rows]]
+            # Who met may be somebody else from there on.
+            at = np.searchsorted(self._tracks.frame[seen], sorted(cuts.get(name, [])), side="right")
+            for piece in np.split(seen, at):
+                size = min(_WINDOW, len(piece) // 2)
+                if size < _WINDOW // 4:
+                    continue
+                starts = range(0, len(piece) - size + 1, size)
+                medians = [_medians(self._features[piece[i : i + size]]) for i in starts[:200]]
+                changes += [b - a for a, b in pairwise(medians)]
         known = np.array([c for c in changes if np.isfinite(c).any()]).reshape(-1, k)
-        # A change of 10 % as presumed knowledge, worth ten windows; it also keeps this invertible.
         known = np.nan_to_num(known)
-        covariance = (known.T @ known + 10 * 0.1**2 * np.eye(k)) / (len(known) + 10)
-        return np.linalg.inv(covariance)
+        # What is presumed also keeps this invertible.
+        presumed = _PRESUMED * _CHANGE**2 * np.eye(k)
+        return np.linalg.inv((known.T @ known + presumed) / (len(known) + _PRESUMED))
 
 
 def _features(tracks: Tracks, shapes: np.ndarray | None) -> np.ndarray:

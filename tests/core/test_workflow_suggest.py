@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -375,6 +376,28 @@ def test_images_of_the_very_set_get_guesses_where_nobody_labelled(tmp_path):
         expected = poses.keypoints if row in result.frames else labels.keypoints
         np.testing.assert_allclose(after.keypoints[row], expected[row])
     assert not after.visibility[result.frames].any()
+
+
+def test_a_folder_of_images(tmp_path, monkeypatch):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    images = dot_annotations(6, size=(48, 64)).images
+    for i in range(6):
+        cv2.imwrite(str(folder / f"img{i}.png"), np.asarray(images[i]))
+    poses = smooth_poses(6, provenance={"images": "images", "n_frames": 6})
+    path = tmp_path / "set.h5"
+    write_annotations(path, attrs.evolve(dot_annotations(1), skeleton=SKELETON))
+    result = suggest_frames(folder, poses, 4, labels=path)
+    add_suggestions(path, result, folder, poses)
+    after = read_annotations(path)
+    for image, source, frame in zip(
+        after.images[1:], after.sources[1:], result.frames, strict=True
+    ):
+        assert (source.video, source.frame) == (f"images/img{frame}.png", -1)
+        np.testing.assert_array_equal(image, images[int(frame)])
+    monkeypatch.chdir(folder)
+    rest = suggest_frames(".", poses, 6, labels=path).frames
+    assert sorted([*rest.tolist(), *result.frames.tolist()]) == list(range(6))
 
 
 def test_a_set_that_does_not_fit_stays_as_it_is(video, glitched, tmp_path, small_set):

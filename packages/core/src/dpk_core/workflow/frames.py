@@ -203,6 +203,11 @@ class ImageFolderFrames(BaseFrames):
             "width": self.size[1],
         }
 
+    @property
+    def files(self) -> list[Path]:
+        """The image files, by number."""
+        return self._images
+
     def frames(self, skip: int = 0) -> Iterator[np.ndarray]:
         for i in self.numbers[skip:]:
             image = read_image(self._images[i])

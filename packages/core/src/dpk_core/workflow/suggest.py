@@ -243,11 +243,22 @@ def _candidates(images: RowImages, present: AnnotationSet | None, place: Path) -
 
 def _are_taken(images: RowImages, present: AnnotationSet, place: Path) -> np.ndarray:
     """Rows whose frame is in the set: that individual's, or the frame as a whole."""
-    mine = names_of(str(images.path))
     videos = {video: names_of(video, place) for video in {s.video for s in present.sources}}
-    taken = {(s.frame, s.individual) for s in present.sources if s.video and videos[s.video] & mine}
-    rows = zip(images.poses.frames.tolist(), images.names, strict=True)
-    return np.array([(i, name) in taken or (i, "") in taken for i, name in rows], bool)
+    if images.files is not None:
+        taken = {(name, s.individual) for s in present.sources for name in videos[s.video]}
+        files = [names_of(str(path)) for path in images.files]
+        keys: list[set[object]] = [set(files[i]) for i in images.poses.frames.tolist()]
+    else:
+        mine = names_of(str(images.path))
+        taken = {(s.frame, s.individual) for s in present.sources if videos[s.video] & mine}
+        keys = [{i} for i in images.poses.frames.tolist()]
+    return np.array(
+        [
+            any((key, who) in taken for key in found for who in (name, ""))
+            for found, name in zip(keys, images.names, strict=True)
+        ],
+        bool,
+    )
 
 
 # -- ranking ------------------------------------------------------------------------------------

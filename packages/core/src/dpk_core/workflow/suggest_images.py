@@ -15,7 +15,13 @@ from dpk_core.poses import NO_TRACK, Poses
 from dpk_core.services.cropper import Cropper
 from dpk_core.services.storage import read_tracks
 from dpk_core.services.video_paths import locate, portable
-from dpk_core.workflow.frames import BaseFrames, DatasetFrames, VideoFrames, open_frames
+from dpk_core.workflow.frames import (
+    BaseFrames,
+    DatasetFrames,
+    ImageFolderFrames,
+    VideoFrames,
+    open_frames,
+)
 
 
 class RowImages:
@@ -84,14 +90,9 @@ class RowImages:
         return self._set if isinstance(self._set, AnnotationSet) else None
 
     @property
-    def are_crops(self) -> bool:
-        """Each row has an image of its own, cut out around a track."""
-        return self._matrices is not None
-
-    @property
-    def video(self) -> VideoFrames | None:
-        """The video when the source is one."""
-        return self._frames if isinstance(self._frames, VideoFrames) else None
+    def files(self) -> list[Path] | None:
+        """The image files by number, when the source is a folder of them."""
+        return self._frames.files if isinstance(self._frames, ImageFolderFrames) else None
 
     def image(self, row: int) -> np.ndarray:
         """(h, w, c) uint8 of a row of the poses."""
@@ -110,6 +111,8 @@ class RowImages:
         number = int(self.poses.frames[row])
         if isinstance(self._set, AnnotationSet):
             return self._set.sources[number]
+        if self.files is not None:
+            return Source(portable(self.files[number], folder), individual=self.names[row])
         video = "" if self.path is None else portable(self.path, folder)
         crop = None if self._matrices is None else tuple(self._matrices[row].ravel().tolist())
         return Source(video, number, self.names[row], crop)

@@ -31,8 +31,9 @@ def plain_name(video: str | PathLike[str]) -> str:
 
 
 def names_of(video: str, folder: Path = Path()) -> set[str]:
-    """What a video, named in a file of that folder, is known by: its plain name, and its place."""
-    return {plain_name(video), _place(video, folder)} - {""}
+    """What a video, named in a file of that folder, is known by: its plain name, and its place;
+    nothing where the file does not know it."""
+    return {plain_name(video), _place(video, folder)} - {""} if video else set()
 
 
 def _place(video: str, folder: Path) -> str:

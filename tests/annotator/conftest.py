@@ -69,6 +69,18 @@ def write_set(tmp_path: Path, annotations: AnnotationSet) -> Callable[..., Path]
     return write
 
 
+@pytest.fixture
+def small_set(tmp_path_factory: pytest.TempPathFactory, annotations: AnnotationSet):
+    """Makes a new small set in a folder of its own with every call."""
+
+    def make() -> Path:
+        path = tmp_path_factory.mktemp("set") / "labels.h5"
+        write_annotations(path, annotations)
+        return path
+
+    return make
+
+
 # -- the server -----------------------------------------------------------------------------------
 
 TOKEN = "a-token-that-nobody-guesses"

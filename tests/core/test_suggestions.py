@@ -352,6 +352,7 @@ def test_images_are_compared_small_and_gray():
     images = list(rng.integers(0, 255, (4, 48, 96, 3)).astype(np.uint8))
     found = image_features(images)
     assert found.shape == (4, 24 * 12)
+    np.testing.assert_array_equal(image_features(iter(images)), found)
     assert image_features([images[0][:, :, :1]] * 3).any() == np.False_
     assert image_features([]).shape == (0, 0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import attrs
 import cv2
 import numpy as np
@@ -29,6 +31,7 @@ from dpk_core.tracks import Tracks
 from dpk_core.workflow.predict import predict_video
 from dpk_core.workflow.suggest import BY, suggest_frames
 from dpk_core.workflow.suggest_add import add_suggestions
+from dpk_core.workflow.suggest_images import RowImages
 
 SKELETON = Skeleton(("head", "left", "right"))
 FACTS = {"n_frames": 40, "height": 48, "width": 64}
@@ -84,6 +87,7 @@ def test_combined_takes_what_is_wrong_and_not_one_moment_alone(video, glitched):
     assert {21, 22} & set(result.frames.tolist())
     assert set(range(8, 12)) & set(result.frames.tolist())
     assert len(set(result.frames.tolist())) == 4
+    assert (np.diff([one.score for one in result.chosen]) <= 0).all()
     assert set(result.values) == {"confidence", "speed", "acceleration", "autoregression"}
     assert all(len(values) == 40 for values in result.values.values())
 
@@ -128,6 +132,23 @@ def test_whatever_was_predicted_suggestions_are_frames_apart(seed, n, by, gap, s
     np.testing.assert_array_equal(numbers[result.rows], result.frames)
     assert all(0 <= one.score <= 1 and one.reasons for one in result.chosen)
     assert len(result.chosen) == min(n, result.candidates.sum()) or result.notes
+
+
+def test_one_full_image_is_in_memory_at_a_time(video, monkeypatch):
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = []
+    read = RowImages.image
+
+    def image(self, row):
+        found = read(self, row).copy()
+        alive.append(weakref.ref(found))
+        most.append(sum(ref() is not None for ref in alive))
+        return found
+
+    monkeypatch.setattr(RowImages, "image", image)
+    suggest_frames(video, smooth_poses(), 8, by="diversity")
+    assert len(most) > 20
+    assert max(most) <= 2
 
 
 def test_frames_of_a_set_are_not_suggested_again(video, glitched, tmp_path):

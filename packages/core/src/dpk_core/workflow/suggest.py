@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -339,7 +339,7 @@ def _choose(
         ranking, sizes.get(by, n), poses.frames, poses.track_ids, gap, candidates
     )  # fmt: skip
     if by in sizes and len(shortlist) > n:
-        shortlist = _different(images, shortlist, candidates, n, use_images, notes, progress)
+        shortlist = _different(by, images, shortlist, candidates, n, use_images, notes, progress)
     if len(shortlist) < n:
         apart = f" that are {gap} frames apart" if gap > 1 else ""
         notes.append(f"asked for {n}, but there are only {len(shortlist)}{apart}")
@@ -347,6 +347,7 @@ def _choose(
 
 
 def _different(
+    by: str,
     images: RowImages,
     shortlist: np.ndarray,
     candidates: np.ndarray,
@@ -364,22 +365,28 @@ def _different(
     features = pose_features(images.poses.keypoints[rows])
     if use_images:
         try:
-            features = np.hstack([features, image_features(_read(images, rows, progress))])
+            features = np.hstack([features, _image_features(images, rows, progress)])
         except VideoError as error:
             notes.append(f"{error}; frames were compared by their poses alone")
     centers = features[len(shortlist) :]
     chosen, _ = farthest_points(features[: len(shortlist)], n, centers if len(centers) else None)
-    return shortlist[chosen]
+    return shortlist[chosen if by == "diversity" else np.sort(chosen)]
 
 
-def _read(images: RowImages, rows: np.ndarray, progress: Progress) -> list[np.ndarray]:
-    """The images of rows, read in the order of time, given in the order of rows."""
-    found: dict[int, np.ndarray] = {}
-    for done, row in enumerate(sorted(rows.tolist(), key=lambda i: images.poses.frames[i])):
-        progress(done, len(rows), "looking at frames")
-        found[row] = images.image(row)
-    progress(len(rows), len(rows), "looking at frames")
-    return [found[row] for row in rows.tolist()]
+def _image_features(images: RowImages, rows: np.ndarray, progress: Progress) -> np.ndarray:
+    """Of each row; images are read in the order of time, one after the other."""
+    order = np.argsort(images.poses.frames[rows], kind="stable")
+
+    def read() -> Iterator[np.ndarray]:
+        for done, row in enumerate(rows[order].tolist()):
+            progress(done, len(rows), "looking at frames")
+            yield images.image(row)
+        progress(len(rows), len(rows), "looking at frames")
+
+    features = image_features(read())
+    found = np.empty_like(features)
+    found[order] = features
+    return found
 
 
 def _suggestions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -46,13 +47,13 @@ def pose_features(keypoints: np.ndarray) -> np.ndarray:
     return _scaled(np.concatenate([centered.reshape(n, 2 * k), size * missing], axis=1))
 
 
-def image_features(images: list[np.ndarray], longest_side: int = 24) -> np.ndarray:
+def image_features(images: Iterable[np.ndarray], longest_side: int = 24) -> np.ndarray:
     """Images as points in a space: small and gray, as one row of pixels.
 
     Parameters
     ----------
     images
-        n of one size, (h, w, c) uint8.
+        n of one size, (h, w, c) uint8; from an iterator, one at a time is in memory.
     longest_side
         Of the small images.
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dpk_core import Poses, Skeleton, Tracks, read_poses, read_tracks, write_poses, write_tracks
 from dpk_core.errors import FileFormatError, OutputError, OutputExistsError, ValidationError
-from dpk_core.services.storage import PosesWriter, describe, is_complete
+from dpk_core.services.storage import PosesWriter, describe, exchange_tracks, is_complete
 
 SKELETON = Skeleton(("a", "b"), (-1, 0))
 JOB = {"job": {"video": "v.mp4", "model": "abc"}}
@@ -191,3 +191,33 @@ def test_tracks_round_trip(tmp_path):
     for name, column in tracks.columns().items():
         assert np.array_equal(getattr(found, name), column, equal_nan=column.dtype.kind == "f")
     assert describe(tmp_path / "t.h5")["kind"] == "tracks"
+
+
+def test_identities_are_exchanged_from_a_frame_on_and_back(tmp_path):
+    path = tmp_path / "two.poses.h5"
+    frames, ids = np.repeat(np.arange(6), 2), np.tile([3, 7], 6)
+    rng = np.random.default_rng(0)
+    poses = Poses(
+        rng.uniform(0, 9, (12, 2, 2)), rng.uniform(0, 1, (12, 2)), Skeleton(("a", "b")),
+        frames=frames, track_ids=ids, provenance={"video": "film.mp4", "job": {"n": 1}},
+    )  # fmt: skip
+    write_poses(path, poses)
+    assert exchange_tracks(path, 4, 3, 7) == 4
+    found = read_poses(path)
+    assert found.track_ids.tolist() == [3, 7] * 4 + [7, 3] * 2
+    np.testing.assert_array_equal(found.keypoints, poses.keypoints)
+    assert found.provenance["video"] == "film.mp4"
+    assert found.provenance["exchanges"] == [[4, 3, 7]]
+    exchange_tracks(path, 4, 7, 3)
+    assert read_poses(path).track_ids.tolist() == ids.tolist()
+    with pytest.raises(ValidationError, match="no individual 9; it has 3, 7"):
+        exchange_tracks(path, 0, 3, 9)
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".h5"] == ["two.poses.h5"]
+
+
+def test_identities_of_a_running_prediction_stay(tmp_path):
+    path = tmp_path / "half.poses.h5"
+    with PosesWriter(path, Skeleton(("a",)), {}) as writer:
+        writer.append(Poses(np.ones((1, 1, 2)), np.ones((1, 1)), Skeleton(("a",)), track_ids=[0]))
+        with pytest.raises(ValidationError, match="not complete"):
+            exchange_tracks(path, 0, 0, 0)

@@ -13,6 +13,7 @@ from dpk_core.services.storage.describe import describe
 from dpk_core.services.storage.merge import MergeReport, merge_annotations
 from dpk_core.services.storage.poses_file import (
     PosesWriter,
+    exchange_tracks,
     is_complete,
     read_poses,
     write_poses,
@@ -25,6 +26,7 @@ __all__ = [
     "append_annotations",
     "atomic_path",
     "describe",
+    "exchange_tracks",
     "is_complete",
     "merge_annotations",
     "read_annotations",

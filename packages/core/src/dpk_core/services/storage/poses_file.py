@@ -20,6 +20,7 @@ end a copy without the room that was not needed does; a complete file has exactl
 from __future__ import annotations
 
 import json
+import shutil
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,9 @@ from dpk_core.errors import FileFormatError, OutputExistsError, SkeletonError, V
 from dpk_core.poses import Poses
 from dpk_core.services.storage.atomic import (
     atomic_path,
+    behind_links,
     check_output,
+    exclusive,
     output_errors,
     require_space,
 )
@@ -107,6 +110,58 @@ def is_complete(path: str | PathLike[str]) -> bool:
     with reading(path) as file:
         require_dataset(file, "rows_done", path, "poses")
         return "complete" in file and bool(file["complete"][()])
+
+
+def exchange_tracks(path: str | PathLike[str], frame: int, first: int, second: int) -> int:
+    """Exchange the identities of two individuals from a frame on; the number of rows changed.
+
+    Doing the same again takes it back. The file notes it in its provenance under "exchanges". A
+    reader, or a crash at any moment, sees the file before or after it.
+
+    Parameters
+    ----------
+    path
+        Complete poses.
+    frame
+        The first one that is changed.
+    first, second
+        Track ids.
+
+    Raises
+    ------
+    FileMissingError, FileFormatError, OutputError
+    ValidationError
+        When the prediction is still under way, or an individual is not in the file.
+    """
+    path = Path(path)
+    if not is_complete(path):
+        raise ValidationError(
+            f"{path} is not complete; run its prediction to the end, then exchange identities"
+        )
+    with exclusive(path):
+        frames, ids = _identities(path)
+        for one in (first, second):
+            if one not in ids:
+                known = ", ".join(map(str, np.unique(ids)))
+                raise ValidationError(f"{path} has no individual {one}; it has {known}")
+        after = frames >= frame
+        changed = (after & (ids == first), after & (ids == second))
+        ids[changed[0]], ids[changed[1]] = second, first
+        with atomic_path(path, overwrite=True) as temporary:
+            shutil.copyfile(behind_links(path), temporary)
+            with h5py.File(temporary, "r+", locking=False) as file:
+                file["track_ids"][: len(ids)] = ids
+                provenance = read_json(file, "provenance", path)
+                done = [*provenance.get("exchanges", []), [frame, first, second]]
+                write_json(file, "provenance", {**provenance, "exchanges": done})
+    return int(changed[0].sum() + changed[1].sum())
+
+
+def _identities(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with reading(path) as file:
+        done = int(require_dataset(file, "rows_done", path, "poses")[()])
+        frames = require_dataset(file, "frames", path, "poses")[:done]
+        return frames, require_dataset(file, "track_ids", path, "poses")[:done]
 
 
 class PosesWriter:

@@ -12,12 +12,14 @@ from dpk_core import AnnotationSet, Skeleton, Source, Task, TrainingGenerator, w
 from dpk_core.centroids import Centroids
 from dpk_core.cli.app import app
 from dpk_core.errors import FileMissingError, ModelFileError, ValidationError
+from dpk_core.services.centroid_labels import label_centroids
 from dpk_core.services.centroid_matching import match_points, score_detections
 from dpk_core.services.engines import load_model
 from dpk_core.services.plugins import registry
 from dpk_core.services.video import VideoWriter
 from dpk_core.testing import check_detector, dot_annotations
 from dpk_core.workflow.evaluate import evaluate_model
+from dpk_core.workflow.evaluate_detector import evaluate_detector
 from dpk_core.workflow.predict import predict_video
 from dpk_core.workflow.track import track_video
 from dpk_trackers.centroid_detector import CentroidDetector, apart
@@ -270,6 +272,37 @@ def test_the_model_remembers_what_it_finds(trained, exported):
         task = load_model(path, "keras" if path.suffix == ".keras" else "onnxruntime").task
         assert task.centroids == Centroids(None, 5, False, 10.0, 10.0)
     assert "32x48x1, centroids of up to 5 animals" in repr(load_model(trained, "keras"))
+
+
+def test_evaluation(exported, pose_model, tmp_path):
+    write_annotations(tmp_path / "labels.h5", herd(8))
+    found = evaluate_detector(exported, tmp_path / "labels.h5", thresholds=(0.3, 1.1))
+    assert (found.limit, found.n_images) == (5.0, 8)
+    good, nothing = found.scores.values()
+    assert (good.n_labelled, good.recall, good.precision) == (20, 1.0, 1.0)
+    assert (nothing.n_found, nothing.recall) == (0, 0.0)
+    assert evaluate_detector(exported, tmp_path / "labels.h5", limit=0.01).scores[0.3].recall < 1
+    with pytest.raises(ValidationError, match="limit: expected a number above 0"):
+        evaluate_detector(exported, tmp_path / "labels.h5", limit=0)
+    with pytest.raises(ValidationError, match="only: expected one of"):
+        evaluate_detector(exported, tmp_path / "labels.h5", only="some")
+    with pytest.raises(ValidationError, match="is a model of poses"):
+        evaluate_detector(pose_model, tmp_path / "labels.h5", engine="keras")
+    result = CliRunner().invoke(app, ["evaluate", str(exported), str(tmp_path / "labels.h5")])
+    assert result.exit_code == 0, result.output
+    line = next(row.split() for row in result.output.splitlines() if row.split()[:1] == ["0.300"])
+    assert line[1:5] == ["20", "20", "1.000", "1.000"]
+
+
+def test_in_python_errors_are_of_pairs(trained):
+    """Not of places, which have no order."""
+    model = load_model(trained, "keras")
+    frames, _ = label_centroids(herd(6), Centroids(max_animals=5))
+    found = model.evaluate(frames)
+    keypoints = found["keypoints"]
+    known = np.isfinite(keypoints).all(axis=2)
+    assert np.array_equal(np.isfinite(found["errors"]), known)
+    assert found["errors"][known].max() < 4
 
 
 def test_no_mirror(trained, exported, unseen):

@@ -109,15 +109,14 @@ def evaluate_model(
         skeletons have no keypoint in common.
     FileMissingError, FileFormatError, ModelFileError
     """
-    if only is not None and only not in ONLY:
-        raise ValidationError(f"only: expected one of {ONLY}, found {only!r}")
+    check_only(only)
     dataset = TrainingGenerator(source, augmenter=None, validation_split=0, cache_bytes=0).dataset
     progress(0, None, "opening the model")
     model = load_model(model_path, engine, precision, calibration=lambda: spread_images(dataset))
     check_finds_poses(model.task, Path(model_path))
-    rows, images_used = _choose(model, dataset, Path(source), only)
+    rows, images_used = choose_rows(model, dataset, Path(source), only)
     columns = _matching_keypoints(model.skeleton, dataset.skeleton)
-    keypoints, predictions = _predict(model, dataset, rows, batch_size, progress)
+    keypoints, predictions = predict_rows(model, dataset, rows, batch_size, progress)
     labels = np.full((len(rows), len(model.skeleton), 2), np.nan)
     for j, column in columns.items():
         labels[:, j] = keypoints[:, column]
@@ -131,6 +130,12 @@ def evaluate_model(
     )
 
 
+def check_only(only: str | None) -> None:
+    """ValidationError unless it is one of `ONLY`, or None."""
+    if only is not None and only not in ONLY:
+        raise ValidationError(f"only: expected one of {ONLY}, found {only!r}")
+
+
 def training_split(model: Model) -> tuple[str, Split] | None:
     """The source and the split of a model's training; None when the model does not know them."""
     record = getattr(model, "record", None)
@@ -140,7 +145,7 @@ def training_split(model: Model) -> tuple[str, Split] | None:
     return str(getattr(record, "source", "")), Split.from_json(json.dumps(split))
 
 
-def _choose(
+def choose_rows(
     model: Model, dataset: Dataset, source: Path, only: str | None
 ) -> tuple[np.ndarray, str]:
     """Rows of the dataset to evaluate, and the reason in words."""
@@ -188,10 +193,10 @@ def _matching_keypoints(model: Skeleton, labels: Skeleton) -> dict[int, int]:
     return common
 
 
-def _predict(
+def predict_rows(
     model: Model, dataset: Dataset, rows: np.ndarray, batch_size: int, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (n, k, 2) and predictions (n, k, 3) of the rows; one batch in memory at a time."""
+    """Labels (n, l, 2) and predictions (n, k, 3) of the rows; one batch in memory at a time."""
     labels: list[np.ndarray] = []
 
     def images() -> Any:

@@ -90,7 +90,7 @@ def columns_json(store: Store) -> dict[str, Any]:
         "flag": labels.flag[:n].astype(int).tolist(),
         "note": [int(row in labels.notes) for row in range(n)],
         "confidence": [None if math.isnan(c) else round(c, 4) for c in confidence[:n].tolist()],
-        "video": [numbers.get(source.video, -1) for source in sources],
+        "video": [numbers.get(s.video, -1) if s.frame >= 0 else -1 for s in sources],
         "frame": [int(source.frame) for source in sources],
         "individual": [source.individual or None for source in sources],
         "label": [label_of(row, source) for row, source in enumerate(sources)],
@@ -98,8 +98,12 @@ def columns_json(store: Store) -> dict[str, Any]:
 
 
 def video_names(store: Store) -> list[str]:
-    """The videos that the images are from; their place in the list is their number."""
-    return list(dict.fromkeys(source.video for source in store.sources if source.video))
+    """The videos that the images are from; their place in the list is their number.
+
+    An image that was a file of its own is of no video: it has no frame.
+    """
+    videos = (source.video for source in store.sources if source.frame >= 0)
+    return list(dict.fromkeys(video for video in videos if video))
 
 
 def label_of(row: int, source: Source) -> str:

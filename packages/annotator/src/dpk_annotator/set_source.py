@@ -65,7 +65,8 @@ def prepare_set(
     Parameters
     ----------
     source
-        An annotation set, a folder of images, a video, or what a format plugin reads labels from.
+        An annotation set, a folder of images or one image, a video, or what a format plugin reads
+        labels from.
     output
         The set to make; by default ``NAME.labels.h5`` beside the source.
     skeleton
@@ -100,7 +101,7 @@ def prepare_set(
     if skeleton is not None and not isinstance(skeleton, Skeleton):
         skeleton = Skeleton.from_csv(skeleton)
     images = _images_in(source)
-    if images and not _is_labelled(source):
+    if images and not (source.is_dir() and _is_labelled(source)):
         _write_images(images, target, skeleton, progress)
         return PreparedSet(target, True, (f"{target}: {len(images)} images of {source}",))
     if source.is_file() and _is_video(source):
@@ -146,9 +147,9 @@ def _is_video(path: Path) -> bool:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Images of a folder in natural order: frame 10 after frame 9."""
+    """Images of a folder in natural order: frame 10 after frame 9; or an image itself."""
     if not folder.is_dir():
-        return []
+        return [folder] if folder.suffix.lower() in IMAGE_SUFFIXES else []
     found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
     return sorted((p for p in found if not p.name.startswith(".")), key=_natural)
 

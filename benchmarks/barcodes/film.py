@@ -20,8 +20,8 @@ from dpk_trackers.barcodes.tracking import BarcodeTracker
 
 SCENE = SceneSettings(size=(1024, 1024), count=30, side=18.0)
 FILMS = {
-    "clean": FilmSettings(scene=SCENE),
-    "soiled": FilmSettings(scene=attrs.evolve(SCENE, dirt=(0.0, 0.15))),
+    "clean": FilmSettings(scene=SCENE, frames=100),
+    "soiled": FilmSettings(scene=attrs.evolve(SCENE, dirt=(0.0, 0.15)), frames=100),
 }
 
 
@@ -79,31 +79,41 @@ def film_table(arms: tuple[Arm, ...], films: int, seed: int, output: Path) -> li
         "",
     ]
     for kind, settings in FILMS.items():
+        totals = [Followed() for _ in arms]
+        for tags in dict.fromkeys(arm.tags for arm in arms):
+            rows = [i for i, arm in enumerate(arms) if arm.tags == tags]
+            for film in range(films):
+                measure = functools.partial(
+                    _follow_all, [arms[i] for i in rows], settings, seed + 800_000 + film
+                )
+                for i, one in zip(rows, log.get(f"{kind} {tags} {film}", measure), strict=True):
+                    totals[i] = totals[i].plus(Followed(**one))
         lines += [
             f"{kind} tags",
             f"  {'reader':23s} {'tags':13s}    seen  wrong        held   filled    error    error",
         ]
-        for arm in arms:
-            total = Followed()
-            for film in range(films):
-                measure = functools.partial(_follow, arm, settings, seed + 800_000 + film)
-                name = f"{kind} {arm.name} {arm.tags} {film}"
-                total = total.plus(Followed(**log.get(name, measure)))
+        for arm, total in zip(arms, totals, strict=True):
             lines.append(f"  {arm.name:23s} {arm.tags:13s} {total.row()}")
-            print(kind, lines[-1], flush=True)
         lines.append("")
     return lines
 
 
-def _follow(arm: Arm, settings: FilmSettings, seed: int) -> dict[str, Any]:
-    tags = dictionaries()[arm.tags]
-    detector = BarcodeDetector(tags, reader=arm.reader, **arm.options)
-    tracker = BarcodeTracker()
-    frames, rows = [], []
+def _follow_all(arms: list[Arm], settings: FilmSettings, seed: int) -> list[dict[str, Any]]:
+    """What became of the tags of one film with each arm; all of them read the same tags."""
+    tags = dictionaries()[arms[0].tags]
+    detectors = [BarcodeDetector(tags, reader=arm.reader, **arm.options) for arm in arms]
+    trackers = [BarcodeTracker() for _ in arms]
+    frames: list[FilmFrame] = []
+    rows: list[list[Tracks]] = [[] for _ in arms]
     for number, frame in enumerate(render_film(tags, settings, seed)):
-        rows.append(tracker.update(number, detector.detect(frame.scene.image)))
-        frames.append(frame)
-    return attrs.asdict(_judge(frames, tracker.finish(join(rows)), settings))
+        for detector, tracker, mine in zip(detectors, trackers, rows, strict=True):
+            mine.append(tracker.update(number, detector.detect(frame.scene.image)))
+        without = attrs.evolve(frame.scene, image=np.zeros((0, 0), np.uint8))
+        frames.append(attrs.evolve(frame, scene=without))
+    return [
+        attrs.asdict(_judge(frames, tracker.finish(join(mine)), settings))
+        for tracker, mine in zip(trackers, rows, strict=True)
+    ]
 
 
 def _judge(frames: list[FilmFrame], tracks: Tracks, settings: FilmSettings) -> Followed:

@@ -40,6 +40,15 @@ def test_dictionaries_by_file_and_by_name(tmp_path):
     assert len(BarcodeDetector("dict_4x4_50", reader="aruco").detect(frame)) == 0
 
 
+def test_a_tag_that_is_not_in_use_is_not_taken_for_one_that_is():
+    for tag in range(10):
+        frame, _ = picture(tag)
+        found = BarcodeDetector(TAGS, ids=[1, 2]).detect(frame)
+        assert found.id.tolist() == ([tag] if tag in (1, 2) else [])
+    with pytest.raises(ValidationError, match="no tag 99"):
+        BarcodeDetector(TAGS, ids=[99])
+
+
 def test_what_cannot_be_made(tmp_path):
     with pytest.raises(ValidationError, match=r"expected a dictionary.*--detector-set"):
         BarcodeDetector()

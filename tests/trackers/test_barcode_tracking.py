@@ -39,7 +39,7 @@ def soiled_film(n: int = 24) -> tuple[list[np.ndarray], np.ndarray]:
             matrix = tag_homography((x, y), 36, turn=0.2, tilt=0.0, towards=0.0, distance=20.0)
             draw_tag(picture, TAGS.picture(3), matrix, white=225, black=25, paper=0.1)
             if i >= 8:
-                picture[int(y) - 6 : int(y) + 3, int(x) - 2 : int(x) + 8] = 128
+                picture[int(y) - 8 : int(y) + 5, int(x) - 5 : int(x) + 11] = 128
         frames.append(np.round(picture).astype(np.uint8)[..., None])
     return frames, places
 

@@ -30,7 +30,8 @@ class BarcodeDetector(Detector):
     reader
         "soft" (ours), "aruco" or "apriltag".
     ids
-        Only these are in use; others are not looked for. Default: all.
+        Those in use; readings of others are left out. All tags of the dictionary are compared
+        nevertheless, so that a stranger's tag is not taken for one of these. Default: all.
     doubtful
         Give doubtful readings, too; the reader "soft" alone knows them.
     options
@@ -62,8 +63,9 @@ class BarcodeDetector(Detector):
             options["doubtful"] = doubtful
         known = isinstance(dictionary, TagDictionary)
         tags = dictionary if known else TagDictionary.named(str(dictionary))
+        self.ids = tags.ids if ids is None else tags.choose(ids).ids
         try:
-            self.reader = make_reader(reader, tags if ids is None else tags.choose(ids), **options)
+            self.reader = make_reader(reader, tags, **options)
         except TypeError as error:
             raise ValidationError(f"barcode: the reader {reader} {error}") from None
 
@@ -72,7 +74,7 @@ class BarcodeDetector(Detector):
         height, width = frame.shape[:2]
         x, y = readings.centre.T
         inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
-        readings = readings[np.flatnonzero(inside)]
+        readings = readings[np.flatnonzero(inside & np.isin(readings.id, self.ids))]
         (x, y), side = readings.centre.T, readings.side
         return Detections(
             x, y, side, side, readings.angle, np.clip(readings.score, 0, 1), readings.id

@@ -26,7 +26,7 @@ from dpk_trackers.barcodes.quads import Level, Quads, find_quads, pyramid, to_fr
 from dpk_trackers.barcodes.readers import Readings, TagReader
 from dpk_trackers.barcodes.templates import BLURS, Templates
 
-LOOSE = {"score": 0.75, "margin": 0.3, "rings": 0.6, "contradiction": 2.0}
+LOOSE = {"score": 0.75, "margin": 0.3, "rings": 0.6, "contradiction": 1.5}
 """Of what is asked of a reading, how much a doubtful one needs (or may have, of contradiction)."""
 DOUBT = 0.5
 """Of the least score, what doubtful readings have at most."""
@@ -90,9 +90,9 @@ class SoftReader(TagReader):
         smallest: float = 12.0,
         largest: float = np.inf,
         score: float = 0.8,
-        margin: float = 0.45,
+        margin: float = 0.5,
         rings: float = 0.5,
-        contradiction: float = 0.3,
+        contradiction: float = 0.8,
         contrast: float = 10.0,
         doubtful: bool = False,
         threads: int = 2,

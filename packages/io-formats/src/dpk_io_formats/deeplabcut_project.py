@@ -7,11 +7,10 @@ from collections import Counter
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import yaml
-
 from dpk_core.annotations import Source
-from dpk_core.errors import FileFormatError, FileMissingError
+from dpk_core.errors import FileMissingError
 from dpk_core.skeleton import NONE, Skeleton
+from dpk_io_formats.plain_yaml import read_settings
 
 CONFIG = "config.yaml"
 LABELS = "labeled-data"
@@ -20,15 +19,6 @@ _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 # -- files --------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data alone, and the tuples that early versions of DeepLabCut wrote."""
-
-
-_Loader.add_constructor(
-    "tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node)
-)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -41,15 +31,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise FileMissingError(f"no DeepLabCut project at {folder}: expected {path}")
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (
-        yaml.YAMLError, UnicodeDecodeError, ValueError, OverflowError, RecursionError, TypeError,
-    ) as error:  # fmt: skip
-        raise FileFormatError(f"{path} is not readable YAML: {error}") from None
-    if not isinstance(config, dict):
-        raise FileFormatError(f"{path}: expected a DeepLabCut configuration, found no settings")
-    return config
+    return read_settings(path)
 
 
 def as_list(value: Any) -> list[Any]:

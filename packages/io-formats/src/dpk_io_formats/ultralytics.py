@@ -42,13 +42,13 @@ from dpk_io_formats.frame_folder import (
 )
 from dpk_io_formats.gathered import CORNER, Animal, Picture, gather, is_numbering
 from dpk_io_formats.image_paths import IMAGE_SUFFIXES, plain_name
+from dpk_io_formats.plain_yaml import read_settings
 from dpk_io_formats.ultralytics_config import (
     CATEGORY,
     CONFIG,
     SPLITS,
     Config,
     find_config,
-    read_config,
     write_config,
 )
 
@@ -59,7 +59,7 @@ class UltralyticsFormat(PoseFormat):
     def sniff(self, path: str | PathLike[str]) -> bool:
         try:
             file = find_config(Path(path))
-            return file is not None and "kpt_shape" in read_config(file)
+            return file is not None and "kpt_shape" in read_settings(file)
         except (DpkError, OSError):
             return False
 
@@ -102,7 +102,7 @@ class UltralyticsFormat(PoseFormat):
         file = find_config(Path(path))
         if file is None:
             raise FileMissingError(f"no Ultralytics dataset at {path}: expected {CONFIG} in it")
-        config = Config.of(read_config(file), file, losses)
+        config = Config.of(read_settings(file), file, losses)
         wanted = SPLITS if split == "all" else (split,)
         pictures: dict[Path, Picture] = {}
         names: set[str] = set()

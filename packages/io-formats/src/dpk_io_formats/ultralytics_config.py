@@ -76,19 +76,6 @@ def _head(path: Path) -> bytes:
         return file.read(_LARGEST_CONFIG)
 
 
-def read_config(file: Path) -> dict[str, Any]:
-    if file.stat().st_size > _LARGEST_CONFIG:
-        raise FileFormatError(f"{file} is larger than any {CONFIG}")
-    try:
-        content = yaml.safe_load(_head(file).decode("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileFormatError(f"{file} is not readable YAML: {reason}") from None
-    if not isinstance(content, dict):
-        raise FileFormatError(f"{file}: expected the settings of a dataset, found none")
-    return content
-
-
 def _kpt_shape(value: Any, file: Path) -> tuple[int, int]:
     if (
         not isinstance(value, list)

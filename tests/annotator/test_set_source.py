@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -108,6 +109,14 @@ def test_frames_of_a_video_are_chosen(video: Path) -> None:
         np.testing.assert_array_equal(found.images[2], reader[found.sources[2].frame])
     with Store.open(prepared.path, background=False) as store:
         assert len(video_names(store)) == 1
+
+
+def test_without_scikit_learn_frames_are_taken_at_equal_distances(video, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    prepared = prepare_set(video, n_frames=4)
+    assert [source.frame for source in read_annotations(prepared.path).sources] == [1, 4, 7, 10]
+    assert "equal distances" in prepared.notes[1]
+    assert "pip install" in prepared.notes[1]
 
 
 def test_labels_of_another_program_come_with_their_losses(test_data: Path, tmp_path: Path) -> None:

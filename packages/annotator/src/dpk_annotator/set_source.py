@@ -16,6 +16,7 @@ from dpk_core.errors import (
     DpkError,
     FileFormatError,
     FileMissingError,
+    MissingDependencyError,
     OutputExistsError,
     ValidationError,
     VideoError,
@@ -72,7 +73,7 @@ def prepare_set(
     skeleton
         Of a new set; without it, one is made on the first image.
     n_frames
-        To choose from a video, by k-means.
+        To choose from a video, by k-means; without scikit-learn, at equal distances.
     read_only
         Make nothing.
 
@@ -244,9 +245,15 @@ def _of_video(
     from dpk_core.workflow.sample import sample_videos
 
     skeleton = placeholder_skeleton() if skeleton is None else skeleton
-    done = sample_videos([video], target, skeleton, n_frames=n_frames, progress=progress)
+    options: dict[str, Any] = {"n_frames": n_frames, "progress": progress}
+    notes: list[str] = []
+    try:
+        done = sample_videos([video], target, skeleton, **options)
+    except MissingDependencyError as error:
+        done = sample_videos([video], target, skeleton, method="uniform", **options)
+        notes.append(f"frames at equal distances were taken: {error}")
     text = f"{target}: {done.n_images} frames of {video}"
-    return PreparedSet(target, True, (text, *(f"Note: {note}" for note in done.notes)))
+    return PreparedSet(target, True, (text, *(f"Note: {note}" for note in (*notes, *done.notes))))
 
 
 def _converted(source: Path, target: Path, progress: Progress) -> PreparedSet:

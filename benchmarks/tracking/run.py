@@ -40,23 +40,33 @@ Rows = list[tuple[np.ndarray, np.ndarray]]
 """For each frame ids (n,) and boxes (n, 4)."""
 
 
+@attrs.frozen
+class Took:
+    """Seconds that association took, the camera's motion beside it, and the end of the video."""
+
+    frames: float = 0.0
+    images: float = 0.0
+    end: float = 0.0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of table.txt")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of ANIMALS.txt")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
     parser.add_argument("--scenes", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--only", help="trackers whose name has this in it")
     arguments = parser.parse_args()
     version = importlib.metadata.version("trackers")
-    lines = [*describe_machine(), f"          trackers {version}, seeds {arguments.seeds}", ""]
+    arguments.output.mkdir(parents=True, exist_ok=True)
     for name in arguments.scenes:
+        lines = [*describe_machine(), f"          trackers {version}, seeds {arguments.seeds}"]
+        lines += ["times     CPU time of the calling thread, milliseconds a frame", ""]
         for camera in (True, False):
             setting = attrs.evolve(SETTINGS[name], camera=camera)
             scenes = [make_scene(setting, seed) for seed in arguments.seeds]
             lines += _table(name, scenes, arguments.only or "")
-    text = "\n".join(lines) + "\n"
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "table.txt").write_text(text, encoding="utf-8")
+        text = "\n".join(lines).rstrip() + "\n"
+        (arguments.output / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
 def _table(name: str, scenes: list[Scene], only: str) -> list[str]:
@@ -65,29 +75,28 @@ def _table(name: str, scenes: list[Scene], only: str) -> list[str]:
     lines = [
         f"{name} animals, {kind} camera: {len(scenes)} scenes of {setting.frames} frames",
         f"{'':28s} {'HOTA':>6} {'DetA':>6} {'AssA':>6} {'LocA':>6} {'IDF1':>6} {'MOTA':>6} "
-        f"{'IDSW':>6} {'ms/frame':>9} {'with image':>11}",
+        f"{'IDSW':>6} {'frame':>7} {'+ image':>8} {'+ end':>7}",
     ]
     print("\n".join(lines), flush=True)
     for label, follow in _contestants(setting.camera).items():
         if only not in label:
             continue
         results = [follow(scene) for scene in scenes]
-        scores = _scores([s.truth for s in scenes], [rows for rows, _, _ in results])
+        scores = _scores([s.truth for s in scenes], [rows for rows, _ in results])
         n_frames = sum(len(s.truth) for s in scenes)
-        alone = 1000 * sum(seconds for _, seconds, _ in results) / n_frames
-        images = 1000 * sum(seconds for _, _, seconds in results) / n_frames
-        shown = f"{alone + images:11.2f}" if images else f"{'':>11}"
+        times = 1000 * np.sum([attrs.astuple(took) for _, took in results], axis=0) / n_frames
+        shown = [f"{value:.2f}" if value else "" for value in times]
         lines.append(
             f"{label:28s} {scores['HOTA']:6.3f} {scores['DetA']:6.3f} {scores['AssA']:6.3f} "
             f"{scores['LocA']:6.3f} {scores['IDF1']:6.3f} {scores['MOTA']:6.3f} "
-            f"{scores['IDSW']:6d} {alone:9.2f} {shown}"
+            f"{scores['IDSW']:6d} {shown[0]:>7} {shown[1]:>8} {shown[2]:>7}".rstrip()
         )
         print(lines[-1], flush=True)
     print(flush=True)
     return [*lines, ""]
 
 
-def _contestants(camera: bool) -> dict[str, Callable[[Scene], tuple[Rows, float, float]]]:
+def _contestants(camera: bool) -> dict[str, Callable[[Scene], tuple[Rows, Took]]]:
     motion = {"camera": "flow"} if camera else {}
     ours: dict[str, Callable[[], Tracker]] = {
         "dpk kalman": lambda: KalmanTracker(max_gap=MEMORY, **motion),
@@ -117,36 +126,37 @@ def _contestants(camera: bool) -> dict[str, Callable[[Scene], tuple[Rows, float,
     return found
 
 
-def _follow(tracker: Tracker, scene: Scene, finish: bool) -> tuple[Rows, float, float]:
-    """Rows, seconds without those that pictures took, seconds that those took."""
-    rows, took, looked = [], 0.0, 0.0
+def _follow(tracker: Tracker, scene: Scene, finish: bool) -> tuple[Rows, Took]:
+    rows, frames, images, end = [], 0.0, 0.0, 0.0
     for number, (detections, image) in enumerate(_watched(scene, tracker.uses_frames)):
-        began = time.process_time()
+        began = time.thread_time()
         if image is not None and isinstance(tracker, KalmanTracker):
             tracker.watch(detections, image)
-            looked += time.process_time() - began
-            began = time.process_time()
+            images += time.thread_time() - began
+            began = time.thread_time()
         rows.append(tracker.update(number, detections, image))
-        took += time.process_time() - began
+        frames += time.thread_time() - began
     tracks = _joined(rows)
     if finish:
+        began = time.thread_time()
         tracks = tracker.finish(tracks)
-    return _by_frame(tracks, len(scene.truth)), took, looked
+        end = time.thread_time() - began
+    return _by_frame(tracks, len(scene.truth)), Took(frames, images, end)
 
 
-def _follow_other(tracker: Any, scene: Scene, see: bool) -> tuple[Rows, float, float]:
+def _follow_other(tracker: Any, scene: Scene, see: bool) -> tuple[Rows, Took]:
     rows, took = [], 0.0
     for detections, image in _watched(scene, see):
         given = supervision.Detections(
             xyxy=detections.boxes.astype(np.float32), confidence=detections.score
         )
         color = None if image is None else np.repeat(image, 3, axis=2)
-        began = time.process_time()
+        began = time.thread_time()
         found = tracker.update(given, color) if see else tracker.update(given)
-        took += time.process_time() - began
+        took += time.thread_time() - began
         known = found.tracker_id >= 0
         rows.append((found.tracker_id[known], found.xyxy[known].astype(float)))
-    return (rows, 0.0, took) if see else (rows, took, 0.0)
+    return rows, Took(images=took) if see else Took(took)
 
 
 def _watched(scene: Scene, see: bool) -> Iterable[tuple[Detections, np.ndarray | None]]:

@@ -30,6 +30,12 @@ _SURE = 10.0
 _HIT, _MISS = 1.0, 1.0
 """What a sighting adds to the log odds beside its score, and each of the first misses takes."""
 _MISSES = 3
+_SETTLED = 3
+"""Sightings from which on the velocity of an individual is known well enough to foretell it."""
+_USUAL = 0.7
+"""Presumed overlap, and OKS, of what belongs together, before anything is learned."""
+_DOUBT = 0.2
+"""More than usual by which two must agree for it to speak for neither side."""
 _SIZES = 30
 """Sightings over which the size of an individual is averaged."""
 _LEAST_SIZE = 4e-4
@@ -68,8 +74,9 @@ class KalmanTracker(Tracker):
         Detections of something new that are expected in a frame on the area of a body: what an
         unlikely move is weighed against.
     overlap, pose
-        Weight of one less intersection over union (`iou`), and of one less OKS, in terms of a
-        squared Mahalanobis distance.
+        Weight of one less intersection over union (`iou`), and of one less OKS with the keypoints
+        that are foretold, in terms of a squared Mahalanobis distance. Both are weighed against
+        what is usual for those that belong together.
     sigmas
         Of the keypoints for OKS, relative to body size: one, or one for each.
     persistence
@@ -142,6 +149,8 @@ class KalmanTracker(Tracker):
         self._of = _columns(0)
         self._pose: np.ndarray | None = None
         self._sizes: tuple[float, ...] = 0.0, 0.0, 0.0  # mean log, variance in one, variance in all
+        self._usual = {name: np.full(2, _USUAL) for name in ("overlap", "pose")}
+        self._alike: dict[str, np.ndarray] = {}  # in this frame, of everybody with everything
         self._density = np.full(2, self.clutter)
         self._extent = np.full((2, 2), np.nan)
         self._boxes = np.empty((0, 4))  # around what was found in this frame
@@ -170,6 +179,7 @@ class KalmanTracker(Tracker):
         self._filter.predict(passed, self._drive * _DRIVE * size)
         rows, columns = self._associate(found, number)
         self._learn(found, rows, columns, number - passed)
+        self._learn_likeness(rows, columns)
         self._last = number
         self._of["column"][:] = -1
         self._take(number, found, rows, columns)
@@ -261,17 +271,36 @@ class KalmanTracker(Tracker):
         shift = self._filter.position - self._of["place"]
         boxes = self._of["boxes"] + np.tile(self._filter.position, 2)
         extents = self._boxes
+        old = (self._of["hits"] >= _SETTLED).astype(int)
+        self._alike = {}
         if self.overlap and np.isfinite(extents).any():
-            alike = iou(boxes, extents)
-            known = np.isfinite(boxes).all(axis=1)[:, None] & np.isfinite(extents).all(axis=1)
-            cost = cost + self.overlap * np.where(known, 1 - alike, 0)
+            self._alike["overlap"] = np.where(
+                np.isfinite(boxes).all(axis=1)[:, None] & np.isfinite(extents).all(axis=1),
+                iou(boxes, extents),
+                np.nan,
+            )
         if self.pose and self._pose is not None and found.keypoints is not None:
-            expected = self._pose + shift[:, None]
-            alike = oks(expected, found.keypoints, self._of["area"], self.sigmas)
-            cost = cost + self.pose * np.where(np.isnan(alike), 0, 1 - alike)
+            expected, area = self._pose + shift[:, None], self._of["area"]
+            slack = self._filter.covariance[:, 0]
+            self._alike["pose"] = oks(expected, found.keypoints, area, self.sigmas, slack)
+        for name, alike in self._alike.items():
+            # More than usual speaks for a pair, less against it: fast animals never overlap.
+            less = np.minimum(1, self._usual[name] + _DOUBT)[old][:, None] - alike
+            cost = cost + getattr(self, name) * np.where(np.isnan(less), 0, less)
         cost = cost + self._size_costs(found)
         mine, theirs = self._of["tag"][:, None], found.id
         return np.where((mine != theirs) & (mine != NO_ID) & (theirs != NO_ID), np.inf, cost)
+
+    def _learn_likeness(self, rows: np.ndarray, columns: np.ndarray) -> None:
+        """How much boxes and poses that belong together usually agree, of newcomers and others."""
+        old = self._of["hits"][rows] >= _SETTLED
+        for name, alike in self._alike.items():
+            for k, group in enumerate((~old, old)):
+                seen = alike[rows[group], columns[group]]
+                seen = seen[np.isfinite(seen)]
+                if len(seen):
+                    rate = 0.05 * min(1.0, len(seen) / 5)
+                    self._usual[name][k] += rate * (float(seen.mean()) - self._usual[name][k])
 
     def _size_costs(self, found: Detections) -> np.ndarray:
         """-2 log of how much likelier a size is of one than of any other."""
@@ -316,7 +345,7 @@ class KalmanTracker(Tracker):
 
     def _learn(self, found: Detections, rows: np.ndarray, columns: np.ndarray, before: int) -> None:
         """Adapt the noise of the motion until errors are as large as they are expected to be."""
-        settled = (self._of["hits"][rows] >= 3) & (self._of["seen"][rows] == before)
+        settled = (self._of["hits"][rows] >= _SETTLED) & (self._of["seen"][rows] == before)
         if not settled.any():
             return
         rows, columns = rows[settled], columns[settled]

@@ -37,7 +37,11 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def oks(
-    first: np.ndarray, second: np.ndarray, area: np.ndarray, sigmas: np.ndarray | float = SIGMA
+    first: np.ndarray,
+    second: np.ndarray,
+    area: np.ndarray,
+    sigmas: np.ndarray | float = SIGMA,
+    slack: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Object keypoint similarity of every pose with every other.
 
@@ -53,6 +57,9 @@ def oks(
         (n,) of the animals in ``first``, in square pixels.
     sigmas
         (k,), or one for all.
+    slack
+        (n,) variances of the places of the poses in ``first`` along each axis, in square pixels,
+        which widen the spread of each keypoint: of poses that are foretold, say. COCO has none.
 
     Returns
     -------
@@ -67,7 +74,9 @@ def oks(
     distance = ((first[:, None] - second[None]) ** 2).sum(axis=-1)
     spread = (2 * np.broadcast_to(sigmas, first.shape[1:2])) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        each = np.exp(-distance / (2 * np.asarray(area)[:, None, None] * spread))
+        wide = np.multiply.outer(np.asarray(area), spread)
+        wide = wide + np.broadcast_to(slack, len(first))[:, None]
+        each = np.exp(-distance / (2 * wide[:, None]))
         known = np.isfinite(each)
         return np.where(known, each, 0).sum(axis=-1) / known.sum(axis=-1)
 

@@ -30,7 +30,9 @@ class Tally:
     centre, corner
         Pixels from the truth of each that was read; of corners the mean of four.
     seconds
-        Of each picture.
+        Of each picture, by the clock.
+    work
+        The same of processor time, all threads together: what a busy machine does not change much.
     """
 
     tags: int = 0
@@ -40,10 +42,12 @@ class Tally:
     centre: list[float] = attrs.field(factory=list)
     corner: list[float] = attrs.field(factory=list)
     seconds: list[float] = attrs.field(factory=list)
+    work: list[float] = attrs.field(factory=list)
 
-    def add(self, scene: Scene, readings: Readings, seconds: float) -> None:
+    def add(self, scene: Scene, readings: Readings, seconds: float, work: float) -> None:
         self.tags += len(scene.ids)
         self.seconds.append(round(seconds, 4))
+        self.work.append(round(work, 4))
         seen = np.zeros(len(scene.ids), bool)
         for reading in readings:
             apart = np.hypot(*(scene.centres - reading.centre).T)
@@ -67,7 +71,8 @@ class Tally:
         corner = f"{np.mean(self.corner):7.3f}" if self.corner else "      -"
         return (
             f"{self.right / max(self.tags, 1):7.4f} {self.wrong:6d} {self.false:6d} {centre} "
-            f"{corner} {1e3 * np.median(self.seconds):7.0f} {1e3 * np.min(self.seconds):7.0f}"
+            f"{corner} {1e3 * np.median(self.seconds):7.0f} {1e3 * np.min(self.seconds):7.0f} "
+            f"{1e3 * np.median(self.work):7.0f}"
         )
 
 

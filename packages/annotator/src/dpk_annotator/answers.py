@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from dpk_annotator.opening import OtherSetError
 from dpk_annotator.schema import Schema, check
-from dpk_annotator.set_file import FileLockedError
+from dpk_annotator.set_file import FileLockedError, SetChangedError
 from dpk_annotator.store import ReadOnlyError
 from dpk_core.errors import (
     DpkError,
@@ -22,6 +22,7 @@ from dpk_core.errors import (
     FileMissingError,
     OutputError,
     ValidationError,
+    VideoError,
 )
 
 LARGEST_BODY = 2**20
@@ -31,6 +32,8 @@ _STATUS: tuple[tuple[type[DpkError], int], ...] = (
     (ReadOnlyError, 423),
     (FileLockedError, 423),
     (OtherSetError, 423),
+    (SetChangedError, 423),
+    (VideoError, 400),
     (OutputError, 507),
     (FileMissingError, 507),
     (FileFormatError, 507),

@@ -63,6 +63,15 @@ def png(image: np.ndarray) -> bytes:
     return _encoded(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
 
 
+def jpeg(image: np.ndarray, quality: int = 92) -> bytes:
+    """Encode (h, w, c) uint8 as JPEG, for frames of a video that are looked at in passing."""
+    import cv2
+
+    shown = _shown(image)
+    shown = shown[..., :3] if shown.ndim == 3 else shown
+    return _encoded(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
 def thumbnail(image: np.ndarray, side: int = THUMBNAIL_SIDE) -> bytes:
     """Encode (h, w, c) uint8 as JPEG whose longest side has at most ``side`` pixels."""
     import cv2

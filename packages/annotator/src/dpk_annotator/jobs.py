@@ -49,7 +49,7 @@ class Job:
     number
         From 1, in the order in which they began.
     kind
-        "train" or "predict".
+        "train", "predict" or "sample".
     state
         "running", "done", "stopped" (asked to, with what it had) or "failed".
     progress

@@ -12,7 +12,7 @@ import numpy as np
 
 from dpk_annotator.guess_sources import shared_keypoints
 from dpk_annotator.jobs import DONE, MODEL, POSES, Job, Jobs
-from dpk_annotator.store import Store
+from dpk_annotator.store import ReadOnlyError, Store
 from dpk_core.errors import DpkError, ValidationError
 from dpk_core.poses import Poses
 from dpk_core.services.storage import read_poses
@@ -142,6 +142,23 @@ class Partner:
         ]  # fmt: skip
         return self.jobs.start("predict", arguments, {"model": name})
 
+    def sample(self, video: Path, n: int) -> Job:
+        """Begin ``dpk sample``: n frames that differ much come to the set.
+
+        Raises
+        ------
+        ValidationError
+            When frames are being chosen already.
+        """
+        if self._store.read_only:
+            raise ReadOnlyError(f"{self._store.path.name} was opened for looking only")
+        self._store.save()
+        arguments = [
+            "sample", str(video.absolute()), "-o", str(self._store.path.absolute()), "--append",
+            "-n", str(n),
+        ]  # fmt: skip
+        return self.jobs.start("sample", arguments, {"video": video.name, "n": n})
+
     def models(self) -> list[TrainedModel]:
         """Trained models: of jobs, the latest first, then those that lie beside the set."""
         found = [
@@ -234,6 +251,8 @@ class Partner:
 
     def _on_change(self, job: Job) -> None:
         self._take_in(job)
+        if job.kind == "sample" and job.state == DONE:
+            self._store.poll()
         self.tell(job)
 
     def _take_in(self, job: Job) -> None:

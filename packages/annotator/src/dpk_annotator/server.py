@@ -12,24 +12,26 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dpk_annotator import __version__, routes_edit, routes_partner, routes_set
+from dpk_annotator import __version__, routes_edit, routes_media, routes_partner, routes_set
 from dpk_annotator.answers import HANDLERS, Json, blocking
 from dpk_annotator.context import Context
 from dpk_annotator.events import MOST_LISTENERS
 from dpk_annotator.page_files import INDEX, PageFiles
 from dpk_annotator.routes_edit import EditRoutes
+from dpk_annotator.routes_media import MediaRoutes
 from dpk_annotator.routes_partner import PartnerRoutes, job_json
 from dpk_annotator.routes_set import SetRoutes
 from dpk_annotator.schema import document, operation
 from dpk_annotator.security import Guard, names_of
 
-FEATURES = ("labels", "partner")
+FEATURES = ("labels", "partner", "videos")
 _EVENTS = operation("changes as they happen (server-sent events)", media="text/event-stream")
 _SCHEMA = operation("this description")
 OPERATIONS = {
     **routes_set.OPERATIONS,
     **routes_edit.OPERATIONS,
     **routes_partner.OPERATIONS,
+    **routes_media.OPERATIONS,
     ("GET", "/api/events"): _EVENTS,
     ("GET", "/api/schema.json"): _SCHEMA,
 }
@@ -69,7 +71,9 @@ def create_app(
     for name, work in EditRoutes(context).endpoints().items():
         schema = routes_edit.BODIES[name][1]
         routes.append(Route(f"/api/{name}", blocking(schema, work), methods=["POST"]))
-    for (method, path), (schema, work) in PartnerRoutes(context.partner).endpoints().items():
+    media = MediaRoutes(context.store, context.films, context.reviews, context.partner)
+    more = {**PartnerRoutes(context.partner).endpoints(), **media.endpoints()}
+    for (method, path), (schema, work) in more.items():
         routes.append(Route(path, blocking(schema, work), methods=[method]))
     routes += [
         _get("/", lambda request, _: _page(pages, INDEX)),

@@ -132,6 +132,7 @@ def serve(
             server.run(sockets=[sock])
     finally:
         context.partner.close()
+        context.films.close()
         watcher.stop()
         context.hub.close()
 

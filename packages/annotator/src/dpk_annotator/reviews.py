@@ -1,0 +1,170 @@
+"""Looking through a model's poses of a video: how sure, how fast, who is who."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from dpk_annotator.films import POSES_SUFFIX, Films
+from dpk_annotator.store import ReadOnlyError, Store
+from dpk_core.errors import DpkError, ValidationError
+from dpk_core.poses import Poses
+from dpk_core.services.storage import exchange_tracks, read_poses
+from dpk_core.services.suggestions import speed
+
+MOST_FRAMES, MOST_BINS = 500, 4000
+
+
+@attrs.frozen
+class Review:
+    """A file of poses that the page may ask for, by its number."""
+
+    number: int
+    path: Path
+
+
+@attrs.frozen(eq=False)
+class _Loaded:
+    stamp: tuple[int, int]
+    poses: Poses
+    speed: np.ndarray
+
+
+class Reviews:
+    """Files of poses beside a set; one at a time is held in memory. Thread-safe."""
+
+    def __init__(self, store: Store, films: Films) -> None:
+        self._store = store
+        self._films = films
+        self._lock = threading.Lock()
+        self._numbers: dict[str, Review] = {}
+        self._loaded: tuple[int, _Loaded] | None = None
+
+    def all(self) -> list[Review]:
+        """Every file of poses in the set's folder; numbers stay while the server runs."""
+        folder = self._store.path.parent
+        try:
+            found = sorted(p for p in folder.iterdir() if p.name.endswith(POSES_SUFFIX))
+        except OSError:
+            found = []
+        with self._lock:
+            for path in found:
+                if not path.name.startswith("."):
+                    self._numbers.setdefault(path.name, Review(len(self._numbers), path))
+            return [one for one in self._numbers.values() if one.path.exists()]
+
+    def get(self, number: int) -> Review:
+        """A file by its number; ValidationError when there is none."""
+        for one in self.all():
+            if one.number == number:
+                return one
+        raise ValidationError(f"there are no poses {number}")
+
+    def describe(self, review: Review) -> dict[str, Any]:
+        """Name, video, frames, individuals; a text instead where the file cannot be read."""
+        known: dict[str, Any] = {"id": review.number, "name": review.path.name}
+        try:
+            film = self._films.of_poses(review.path)
+            poses = self._load(review).poses
+        except DpkError as error:
+            return {**known, "error": str(error)}
+        return {
+            **known,
+            "video": None if film is None else film.number,
+            "n_frames": int(poses.frames.max() + 1) if len(poses) else 0,
+            "individuals": [int(i) for i in np.unique(poses.track_ids)],
+            "names": list(poses.skeleton.names),
+            "parents": list(poses.skeleton.parent),
+            "swaps": list(poses.skeleton.swap),
+            "error": None,
+        }
+
+    def columns(self, review: Review, bins: int) -> dict[str, Any]:
+        """For a timeline: in each bin of frames the lowest mean score and the highest speed.
+
+        Speed is that of the fastest keypoint, in pixels a frame; None where nothing is known.
+        """
+        loaded = self._load(review)
+        poses = loaded.poses
+        if not len(poses):
+            return {"bins": 0, "frames_per_bin": 1, "confidence": [], "speed": []}
+        n_frames = int(poses.frames.max()) + 1
+        bins = max(1, min(bins, n_frames, MOST_BINS))
+        width = -(-n_frames // bins)
+        bins = -(-n_frames // width)
+        place = poses.frames // width
+        lowest = np.full(bins, np.inf)
+        np.minimum.at(lowest, place, poses.scores.mean(axis=1))
+        fastest = np.full(bins, -np.inf)
+        known = np.isfinite(loaded.speed)
+        np.maximum.at(fastest, place[known], loaded.speed[known])
+        return {
+            "bins": bins,
+            "frames_per_bin": width,
+            "confidence": _rounded(lowest, 3),
+            "speed": _rounded(fastest, 2),
+        }
+
+    def frames(self, review: Review, start: int, stop: int) -> dict[str, Any]:
+        """All individuals of frames start <= i < stop: ``[frame, track, [[x, y, score], ...]]``."""
+        if not 0 <= start <= stop:
+            raise ValidationError(
+                f"start, stop: expected 0 <= start <= stop, found {start} and {stop}"
+            )
+        stop = min(stop, start + MOST_FRAMES)
+        poses = self._load(review).poses
+        rows = np.flatnonzero((poses.frames >= start) & (poses.frames < stop))
+        found = []
+        for row in rows[np.argsort(poses.frames[rows], kind="stable")]:
+            points = np.column_stack([poses.keypoints[row], poses.scores[row]])
+            found.append(
+                [
+                    int(poses.frames[row]),
+                    int(poses.track_ids[row]),
+                    [
+                        [None if np.isnan(v) else round(float(v), 2) for v in point]
+                        for point in points
+                    ],
+                ]
+            )
+        return {"start": start, "stop": stop, "rows": found}
+
+    def exchange(self, review: Review, frame: int, first: int, second: int) -> int:
+        """Exchange two individuals from a frame on, in the file; see `exchange_tracks`."""
+        if self._store.read_only:
+            raise ReadOnlyError(f"{review.path.name} is shown for looking only")
+        return exchange_tracks(review.path, frame, first, second)
+
+    # -- small parts ------------------------------------------------------------------------------
+
+    def _load(self, review: Review) -> _Loaded:
+        with self._lock:
+            stamp = _stamp(review.path)
+            if self._loaded is not None and self._loaded[0] == review.number:
+                loaded = self._loaded[1]
+                if loaded.stamp == stamp:
+                    return loaded
+            poses = read_poses(review.path)
+            each = speed(poses.keypoints, poses.frames, poses.track_ids)
+            known = np.isfinite(each)
+            fastest = np.where(known, each, -np.inf).max(axis=1, initial=-np.inf)
+            fastest[~known.any(axis=1)] = np.nan
+            loaded = _Loaded(stamp, poses, fastest)
+            self._loaded = (review.number, loaded)
+            return loaded
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return status.st_mtime_ns, status.st_size
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
+    return [round(float(v), digits) if np.isfinite(v) else None for v in values]

@@ -1,0 +1,154 @@
+"""Videos and poses around a set: listed, looked at, taken into the set, identities mended."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from dpk_annotator.context import Context
+from dpk_annotator.server import create_app
+from dpk_annotator.store import Store
+from dpk_core import Poses, VideoReader, VideoWriter
+from dpk_core.services.storage import read_annotations, read_poses, write_poses
+
+TOKEN = "a-token-that-nobody-guesses"
+
+
+@pytest.fixture
+def video(labels_file):
+    """Beside the set, and the one that its images name."""
+    path = labels_file.parent / "day1.mp4"
+    with VideoWriter(path, fps=10) as writer:
+        for i in range(60):
+            frame = np.full((24, 32, 3), 4 * i, np.uint8)
+            frame[5:9, i % 20 : i % 20 + 4] = 255
+            writer.write(frame)
+    return path
+
+
+@pytest.fixture
+def poses(labels_file, video, skeleton):
+    n, k = 120, len(skeleton)
+    rng = np.random.default_rng(2)
+    frames, ids = np.repeat(np.arange(60), 2), np.tile([0, 1], 60)
+    keypoints = rng.uniform(5, 6, (n, k, 2)).astype(np.float32)
+    keypoints[ids == 1] += 10
+    keypoints[41, 2] = np.nan
+    scores = np.full((n, k), 0.75, np.float32)
+    scores[80] = 0.25
+    keypoints[100] += 5
+    made = Poses(
+        keypoints, scores, skeleton, frames=frames, track_ids=ids, provenance={"video": "day1.mp4"}
+    )
+    path = labels_file.parent / "day1.poses.h5"
+    write_poses(path, made)
+    return path
+
+
+def test_videos_of_the_set_and_beside_it(client, served, video) -> None:
+    (video.parent / "other.avi").write_bytes(b"no video")
+    (video.parent / ".hidden.mp4").write_bytes(b"")
+    found = client.get("api/videos").json["videos"]
+    assert found == [
+        {"id": 0, "name": "day1.mp4", "present": True},
+        {"id": 1, "name": "other.avi", "present": True},
+    ]
+    facts = client.get("api/videos/0").json
+    assert (facts["n_frames"], facts["height"], facts["width"]) == (60, 24, 32)
+    assert facts["in_set"] == [[i, 10 * i] for i in range(6)]
+    broken = client.get("api/videos/1")
+    assert broken.status == 400
+    assert "other.avi" in broken.json["error"]
+
+
+def test_exactly_the_frame_that_was_asked_for(client, served, video) -> None:
+    with VideoReader(video) as reader:
+        for number in (59, 0, 31):
+            answer = client.get(f"api/videos/0/frames/{number}")
+            assert answer.headers["content-type"] == "image/jpeg"
+            shown = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
+            off = np.abs(shown[..., ::-1].astype(int) - reader[number].astype(int))
+            assert off.mean() < 4
+    for place in ("api/videos/0/frames/60", "api/videos/0/frames/-1", "api/videos/9"):
+        assert client.get(place).status in (400, 404)
+
+
+def test_frames_come_to_the_set_with_what_the_model_found(client, served, video, poses) -> None:
+    answer = client.post("api/videos/0/add", {"frames": [33, 7, 10]})
+    assert answer.json == {"rows": [6, 7]}
+    assert client.get("api/rows").json["frame"][-2:] == [7, 33]
+    row = client.get("api/rows/7").json
+    assert row["guess"]["model"] == "day1.poses.h5"
+    assert all(value is None for value in row["points"]["head"][:2])
+    with VideoReader(video) as reader:
+        shown = read_annotations(served.store.path).images[7]
+        assert np.abs(shown[..., 0].astype(int) - reader[33][..., 0].astype(int)).max() <= 3
+    assert client.post("api/videos/0/add", {"frames": [7]}).json == {"rows": []}
+    assert client.post("api/videos/0/add", {"frames": [600]}).status == 400
+    assert client.post("api/videos/0/add", {"frames": []}).status == 400
+
+
+def test_labels_made_before_frames_come_stay(client, served, video) -> None:
+    edit = {"kind": "move", "keypoint": "head", "x": 3.0, "y": 4.0}
+    client.post(
+        "api/edit",
+        {"client": "me", "base": 0, "token": "t", "changes": [{"row": 4, "edit": edit}]},
+    )
+    assert client.post("api/videos/0/add", {"frames": [1]}).json == {"rows": [6]}
+    assert client.get("api/rows/4").json["points"]["head"][:2] == [3.0, 4.0]
+    assert client.post("api/undo", {"client": "me", "base": 2, "token": "u"}).status == 200
+    assert client.get("api/rows/4").json["points"]["head"][0] is None
+
+
+def test_a_video_that_has_vanished_says_so(client, served) -> None:
+    assert client.get("api/videos").json["videos"] == [
+        {"id": 0, "name": "day1.mp4", "present": False}
+    ]
+    for answer in (client.get("api/videos/0"), client.post("api/videos/0/add", {"frames": [1]})):
+        assert answer.status == 507
+        assert "dpk relink" in answer.json["error"]
+
+
+def test_a_timeline_of_confidence_and_speed(client, served, poses) -> None:
+    (found,) = client.get("api/poses").json["poses"]
+    assert (found["name"], found["video"], found["n_frames"]) == ("day1.poses.h5", 0, 60)
+    assert found["individuals"] == [0, 1]
+    columns = client.get("api/poses/0/columns?bins=60").json
+    assert columns["frames_per_bin"] == 1
+    lowest = columns["confidence"]
+    assert (lowest[20], lowest[40]) == (0.6, 0.25), "a keypoint that is missing has score 0"
+    assert lowest[:20] + lowest[21:40] + lowest[41:] == [0.75] * 58
+    speeds = columns["speed"]
+    assert speeds[0] is None
+    assert int(np.argmax(speeds[1:])) + 1 in (50, 51)
+    columns = client.get("api/poses/0/columns?bins=7").json
+    assert columns["frames_per_bin"] == 9
+    assert len(columns["confidence"]) == columns["bins"] == 7
+    assert columns["confidence"][4] == 0.25
+    rows = client.get("api/poses/0/frames?start=20&stop=22").json["rows"]
+    assert [(frame, track) for frame, track, _ in rows] == [(20, 0), (20, 1), (21, 0), (21, 1)]
+    assert rows[1][2][2] == [None, None, 0.0]
+
+
+def test_identities_are_exchanged_from_here_on(client, served, poses) -> None:
+    body = {"frame": 58, "first": 0, "second": 1}
+    assert client.post("api/poses/0/swap", body).json == {"rows": 4}
+    assert read_poses(poses).track_ids[-6:].tolist() == [0, 1, 1, 0, 1, 0]
+    rows = client.get("api/poses/0/frames?start=58&stop=59").json["rows"]
+    assert [track for _, track, _ in rows] == [1, 0]
+    assert client.post("api/poses/0/swap", {**body, "second": 5}).status == 400
+    assert client.get("api/poses/3/columns").status == 404
+
+
+def test_a_damaged_file_of_poses_is_listed_with_its_reason(client, served, poses) -> None:
+    poses.write_bytes(poses.read_bytes()[:900])
+    (found,) = client.get("api/poses").json["poses"]
+    assert "day1.poses.h5" in found["error"]
+
+
+def test_nothing_is_added_to_a_set_that_is_only_looked_at(labels_file, video, client_of) -> None:
+    with Store.open(labels_file, read_only=True) as store:
+        client = client_of(create_app(Context(store), TOKEN))
+        answer = client.post("api/videos/0/add", {"frames": [1]})
+    assert answer.status == 423

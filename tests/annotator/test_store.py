@@ -89,7 +89,7 @@ def test_an_edit_is_in_the_journal_at_once_and_in_the_file_on_closing(labels_fil
 
 
 def test_the_file_follows_in_the_background(labels_file: Path, monkeypatch) -> None:
-    monkeypatch.setattr("dpk_annotator.store.UPDATE_AFTER", 0.05)
+    monkeypatch.setattr("dpk_annotator.held_set.UPDATE_AFTER", 0.05)
     saved = threading.Event()
     with Store.open(labels_file) as store:
         store.on_saved = lambda revision: saved.set()

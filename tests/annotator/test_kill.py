@@ -65,10 +65,12 @@ def test_200_kills_lose_nothing_that_was_acknowledged(labels_file: Path, tmp_pat
             starter.stdin.flush()
             child = int(starter.stdout.readline())
             deadline = time.monotonic() + 20
-            while not output.exists() or output.stat().st_size < 5:
-                assert time.monotonic() < deadline, "the process has not opened the set"
+            # Most are killed among their edits, some while they open the set.
+            enough = 0 if kill % 8 == 1 else len("open\n") + 1
+            while enough and (not output.exists() or output.stat().st_size < enough):
+                assert time.monotonic() < deadline, "the process has not done an edit"
                 time.sleep(0.001)
-            time.sleep(rng.uniform(0, 0.03))
+            time.sleep(rng.uniform(0, 0.02))
             os.kill(child, 9)
             assert starter.stdout.readline() == "dead\n"
             done = acknowledged(output)
@@ -84,8 +86,8 @@ def test_200_kills_lose_nothing_that_was_acknowledged(labels_file: Path, tmp_pat
         starter.stdin.close()
         starter.wait(10)
         starter.stdout.close()
-    assert seen > KILLS, "the processes were killed before they did anything"
-    assert undone > KILLS // 8
+    assert seen >= KILLS * 7 // 8
+    assert undone == KILLS // 4
 
 
 def _check_labels(store: Store, done: list[tuple[int, int]]) -> None:

@@ -30,6 +30,9 @@ _SURE = 10.0
 _HIT, _MISS = 1.0, 1.0
 """What a sighting adds to the log odds beside its score, and each of the first misses takes."""
 _MISSES = 3
+_PACE, _LEAST_PACE = 1.0, 0.1
+"""Presumed standard deviation of a newcomer's velocity along each axis, in body sizes a frame,
+before anything is learned; and the least."""
 _SETTLED = 3
 """Sightings from which on the velocity of an individual is known well enough to foretell it."""
 _USUAL = 0.7
@@ -144,6 +147,7 @@ class KalmanTracker(Tracker):
         self._filter = MotionFilter(check_setting("persistence", persistence, 1))
         self._scale = BodyScale()
         self._drive = 1.0  # learned: how much the motion differs from what was presumed
+        self._pace = _PACE  # learned
         self._last: int | None = None
         self._next = 0
         self._of = _columns(0)
@@ -355,6 +359,8 @@ class KalmanTracker(Tracker):
         # the few that are not say what is to be reckoned with.
         ratio = float(np.mean((error**2).sum(axis=1) / variance)) / 2
         step = 0.05 * min(1.0, len(rows) / 10)
+        speed = np.sqrt(np.mean(self._filter.velocity[rows] ** 2)) / self._scale.value
+        self._pace += step * (max(_LEAST_PACE, 2 * float(speed)) - self._pace)
         self._drive = float(np.clip(self._drive * np.clip(ratio, 0.1, 10) ** step, 0.3, 30))
 
     def _take(self, number: int, found: Detections, rows: np.ndarray, columns: np.ndarray) -> None:
@@ -414,7 +420,7 @@ class KalmanTracker(Tracker):
         before = len(self._filter)
         measured = np.stack([found.x, found.y], axis=1)[new]
         size = self._scale.value
-        self._filter.add(measured, self._variance(found)[new], 0.15 * size * max(1, self._drive))
+        self._filter.add(measured, self._variance(found)[new], size * self._pace)
         fresh = _columns(len(new))
         fresh["seen"][:], fresh["hits"][:] = number, 1
         fresh["odds"][:] = np.maximum(0, _logit(found.score[new]))

@@ -61,8 +61,10 @@ class BarcodeDetector(Detector):
             )
         if reader == "soft":
             options["doubtful"] = doubtful
-        known = isinstance(dictionary, TagDictionary)
-        tags = dictionary if known else TagDictionary.named(str(dictionary))
+        if isinstance(dictionary, TagDictionary):
+            tags = dictionary
+        else:
+            tags = TagDictionary.named(dictionary)
         self.ids = tags.ids if ids is None else tags.choose(ids).ids
         try:
             self.reader = make_reader(reader, tags, **options)

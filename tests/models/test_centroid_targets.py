@@ -13,6 +13,7 @@ from dpk_core.centroids import Centroids
 from dpk_core.errors import DpkWarning, ValidationError
 from dpk_core.services.centroid_labels import label_centroids
 from dpk_core.services.centroid_matching import in_order_of, match_points, score_detections
+from dpk_models import PoseModel, pose_model
 from dpk_models.centroids import FAR_WEIGHT, SeveralPeaks
 from dpk_models.maps import MAP_SCALE, draw_maps, masked_mse
 from dpk_models.peaks import Dark2D, Maxima2D, SubpixelMaxima2D
@@ -329,6 +330,39 @@ def test_augmentation_moves_animals_as_it_moves_the_image():
             assert len(known) == 2
             for column, row in np.round(known).astype(int):
                 assert image[row, column, 0] > 200
+
+
+# -- models ---------------------------------------------------------------------------------------
+
+
+@pose_model
+class OneLayer(PoseModel):
+    """A third party's model, whose author knows nothing of centroids."""
+
+    def build(self, task: Task) -> keras.Model:
+        images = keras.Input(task.image_shape, dtype="uint8")
+        x = keras.layers.Rescaling(1 / 255)(images)
+        stride = task.output_stride
+        layer = keras.layers.Conv2D(task.n_output_channels, 5, stride, padding="same")
+        return keras.Model(images, layer(x))
+
+
+@pytest.mark.filterwarnings("ignore:this model can't be saved")
+@pytest.mark.parametrize("partly", [False, True])
+def test_any_model_learns_it(partly):
+    generator = TrainingGenerator(
+        herd(frames=6), centroids=Centroids(max_animals=3, partly_labelled=partly), augmenter=None
+    )
+    model = OneLayer(generator)
+    assert model.network.output_shape == (None, 11, 15, 1)
+    record = model.fit(4, epochs=3)
+    losses = [epoch["loss"] for epoch in record.history]
+    assert losses[-1] < losses[0]
+    assert np.isfinite(record.history[-1]["val_error_px"])
+    found = model.predict(np.stack(list(generator.dataset.images[:2])))
+    assert found.shape == (2, 3, 3)
+    assert np.isfinite(found).all()
+    assert model.predict(np.empty((0, 44, 58, 1), np.uint8)).shape == (0, 3, 3)
 
 
 # -- matching -------------------------------------------------------------------------------------

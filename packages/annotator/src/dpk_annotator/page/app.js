@@ -1,7 +1,7 @@
 /**
  * The page as a whole: which image and keypoint are active, what is done to them, and who shows it.
  *
- * Emits `row`, `state`, `active`, `set`, `clicking`, `note`, `steps` and `changed`.
+ * Emits `row`, `state`, `active`, `set`, `clicking`, `note`, `steps`, `changed` and `job`.
  */
 
 import { get, listen, post, randomText } from "./api.js";
@@ -105,6 +105,7 @@ export class App extends Emitter {
     listen(this.client, {
       changed: (change) => this.#changed(change),
       ping: (ping) => this.#caughtUp(ping?.revision),
+      job: (job) => this.emit("job", job),
       back: () => this.#changed({ rows: null, client: "" }),
     });
     this.adjust();

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from dpk_core import Detections, Tracks
 from dpk_core.errors import ValidationError
@@ -145,6 +146,27 @@ def test_false_detections_that_flicker_are_nobody():
     for who in (0, 1):
         apart = np.hypot(*(where(tracks, who) - paths[:, who]).T)
         assert np.mean(apart < 5) > 0.97
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_many_among_misses_and_false_detections_that_stay_a_while(seed):
+    rng = np.random.default_rng(seed)
+    turns = rng.uniform(-3, 3, 6) + rng.normal(0, 0.1, (300, 6)).cumsum(axis=0)
+    steps = 2.5 * np.stack([np.cos(turns), np.sin(turns)], axis=2)
+    paths = rng.uniform(0, 500, (6, 2)) + steps.cumsum(axis=0)
+    paths = np.abs((paths + 500) % 1000 - 500)  # they turn round at the walls
+    stains = np.repeat(rng.uniform(0, 500, (30, 1, 2)), 10, axis=0)
+    stream = []
+    for points, stain in zip(paths, stains, strict=True):
+        seen = points[rng.uniform(size=6) >= 0.08] + rng.normal(0, 0.5, 2)
+        stream.append(of(np.concatenate([seen, stain])))
+    tracks = follow(FixedCountTracker(6), stream)
+    found = np.full((6, 300, 2), np.nan)
+    found[tracks.id, tracks.frame] = np.stack([tracks.x, tracks.y], axis=1)
+    near = np.hypot(*np.moveaxis(found[:, None] - paths.transpose(1, 0, 2), 3, 0)) < 8
+    share = near.mean(axis=2)  # of the frames, for each id and each animal
+    a, b = linear_sum_assignment(share, maximize=True)
+    assert share[a, b].mean() > 0.85
 
 
 def test_an_animal_takes_its_id_from_something_faint():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import attrs
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -11,12 +9,13 @@ from scipy.optimize import linear_sum_assignment
 from dpk_core.detections import NO_ID, Detections
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Tracker
-from dpk_core.tracks import Tracks
-from dpk_trackers.assignment import assign, check_number, check_setting, in_order, join, rows_of
+from dpk_core.tracks import COLUMNS, Tracks
+from dpk_trackers.assignment import assign, check_number, check_setting, in_order, rows_of
+from dpk_trackers.chains import chain
 from dpk_trackers.heading import orient
 from dpk_trackers.interpolation import interpolate
 from dpk_trackers.kalman_filter import MotionFilter
-from dpk_trackers.likeness import Likeness
+from dpk_trackers.likeness import Likeness, forms
 from dpk_trackers.similarity import BodyScale, iou
 from dpk_trackers.smoothing import smooth as smoothed
 from dpk_trackers.swaps import Evidence, correct_swaps
@@ -41,6 +40,8 @@ _RATE = 0.1
 _USURP, _LONG = 2.0, 5
 """How many times the mean score of an animal's slot a spare one needs to take its place, though
 the animal is seen; and for how many times the patience."""
+_PAUSE = 3
+"""Frames that end a piece of which it is taken for granted that it is of one animal."""
 _BLINK = 3
 """Frames for which a spare slot is kept when it is not seen."""
 _TOGETHER = 0.35
@@ -139,10 +140,8 @@ class FixedCountTracker(Tracker):
         self._last: int | None = None
         self._of = _slots(0)
         self._born = 0
-        self._unclaimed: deque[tuple[int, np.ndarray, Detections]] = deque(
-            maxlen=2 * _LONG * self.patience
-        )
-        self._early: list[Tracks] = []
+        self._pieces: list[Tracks] = []
+        self._forms: list[np.ndarray] = []
         self._evidence = Evidence()
 
     def update(
@@ -165,16 +164,28 @@ class FixedCountTracker(Tracker):
         return self._rows(number, found)
 
     def finish(self, tracks: Tracks) -> Tracks:
-        whole = join([tracks, *self._early])
-        shapes, tags = self._evidence.of(whole)
-        if self.mend:
-            whole = correct_swaps(whole, shapes, tags)
-        whole = _named(whole, tags)
+        whole = self._chained(tracks) if self.mend else tracks
         if self.heading:
             whole = orient(whole)
         gap = int(np.ptp(whole.frame)) if self.fill_gap is None and len(whole) else self.fill_gap
         whole = interpolate(whole, gap or 0)
         return smoothed(whole) if self.smooth else whole
+
+    def _chained(self, tracks: Tracks) -> Tracks:
+        """The pieces that all slots saw, put together anew with all that is known at the end."""
+        if not self._pieces or not self.count:
+            return tracks
+        names = list(COLUMNS)
+        pieces = Tracks(**{k: np.concatenate([getattr(p, k) for p in self._pieces]) for k in names})
+        shapes, tags = self._evidence.of(pieces)
+        forms = np.concatenate(self._forms)
+        online = _ids_of(pieces, tracks)
+        who = _as_before(chain(pieces, self.count, forms, tags, online), online, self.count)
+        kept = np.flatnonzero(who >= 0)
+        whole = attrs.evolve(pieces, id=who, provenance=tracks.provenance)[kept]
+        shapes, tags = shapes[kept], tags[kept]
+        whole = _named(correct_swaps(whole, shapes, tags), tags)
+        return whole[np.lexsort((whole.id, whole.frame))]
 
     # -- one frame --------------------------------------------------------------------------------
 
@@ -227,7 +238,9 @@ class FixedCountTracker(Tracker):
         self._drive = float(np.clip(self._drive * np.clip(ratio, 0.1, 10) ** 0.02, 0.3, 30))
 
     def _take(self, number: int, found: Detections, rows: np.ndarray, columns: np.ndarray) -> None:
+        squared, _ = self._filter.distances(_places(found), self._variance(found))
         rows, columns, alone = self._with_hidden(found, rows, columns)
+        leapt = squared[rows, columns] > _GATE
         # Of a blob in which several touch, the middle is nobody's.
         aside = self._likeness.surplus(found, rows, columns) / 2
         variance = self._variance(found)[columns] + aside**2
@@ -236,10 +249,14 @@ class FixedCountTracker(Tracker):
         score = np.zeros(len(of["id"]))
         score[rows] = found.score[columns]
         of["score"] += _RATE * (score - of["score"])
-        of["seen"][rows] = number
-        of["column"][rows[alone]] = columns[alone]
         of["hits"][rows] += 1
-        self._likeness.see(number, found, rows[alone], columns[alone])
+        of["seen"][rows] = number
+        rows, columns = rows[alone], columns[alone]
+        self._likeness.see(number, found, rows, columns)
+        of["column"][rows] = columns
+        again = rows[(number - of["alone"][rows] > _PAUSE) | leapt[alone]]
+        of["key"][again] = self._new_keys(len(again))
+        of["alone"][rows] = number
 
     def _with_hidden(
         self, found: Detections, rows: np.ndarray, columns: np.ndarray
@@ -282,10 +299,10 @@ class FixedCountTracker(Tracker):
         new = np.concatenate([first, new[len(unseen) :]])
         fresh = _slots(len(new))
         fresh["id"][: len(first)] = unseen[: len(first)]
-        fresh["key"][:] = self._born + np.arange(len(new))
-        fresh["seen"][:], fresh["hits"][:], fresh["column"][:] = number, 1, new
+        fresh["key"][:] = self._new_keys(len(new))
+        fresh["seen"][:], fresh["alone"][:] = number, number
+        fresh["hits"][:], fresh["column"][:] = 1, new
         fresh["score"][:] = _RATE * found.score[new]
-        self._born += len(new)
         before, speed = len(self._filter), 0.15 * self._scale.value * max(1, self._drive)
         self._filter.add(_places(found)[new], self._variance(found)[new], speed)
         self._of = {k: np.concatenate([v, fresh[k]]) for k, v in self._of.items()}
@@ -322,15 +339,10 @@ class FixedCountTracker(Tracker):
         return np.minimum(6 * np.log1p(squared / 4) + alike, _FORBIDDEN)[rows]
 
     def _give(self, olds: np.ndarray, spares: np.ndarray) -> None:
-        """Animals move from their slots to spare ones, with what these saw in the meantime."""
+        """Animals move from their slots to spare ones."""
         of = self._of
         for old, spare in zip(olds, spares, strict=True):
-            who = int(of["id"][old])
-            for n, keys, some in self._unclaimed:
-                if n > of["seen"][old]:
-                    own = some[np.flatnonzero(keys == of["key"][spare])]
-                    self._early += [rows_of(n, np.full(len(own), who), own)] if len(own) else []
-            of["id"][spare], of["id"][old] = who, -1
+            of["id"][spare], of["id"][old] = of["id"][old], -1
             of["hits"][old] = 0
             self._likeness.give(int(old), int(spare))
 
@@ -345,13 +357,36 @@ class FixedCountTracker(Tracker):
         here = self._of["column"] >= 0
         columns, ids, keys = (self._of[name][here] for name in ("column", "id", "key"))
         mine = ids >= 0
-        self._evidence.see(number, ids[mine], found[columns[mine]])
-        self._unclaimed.append((number, keys[~mine], found[columns[~mine]]))
+        if len(keys):
+            self._evidence.see(number, keys, found[columns])
+            order = np.argsort(keys)  # as rows_of sorts them
+            self._pieces.append(rows_of(number, keys, found[columns]))
+            self._forms.append(forms(found)[columns[order]])
         return rows_of(number, ids[mine], found[columns[mine]])
+
+    def _new_keys(self, n: int) -> np.ndarray:
+        self._born += n
+        return np.arange(self._born - n, self._born)
 
 
 def _places(found: Detections) -> np.ndarray:
     return np.stack([found.x, found.y], axis=1)
+
+
+def _ids_of(pieces: Tracks, tracks: Tracks) -> np.ndarray:
+    """(n,) the id that each row of the pieces has in the tracks, -1 for none."""
+    where = [np.stack([t.frame, t.x, t.y], axis=1).tolist() for t in (tracks, pieces)]
+    ids = {tuple(key): who for key, who in zip(where[0], tracks.id.tolist(), strict=True)}
+    return np.array([ids.get(tuple(key), -1) for key in where[1]], np.int64)
+
+
+def _as_before(who: np.ndarray, online: np.ndarray, count: int) -> np.ndarray:
+    """(n,) the numbers of chains changed such that most rows bear the id that they had."""
+    both = (who >= 0) & (online >= 0)
+    table = np.zeros((count, count), np.int64)
+    np.add.at(table, (who[both], online[both]), 1)
+    new = linear_sum_assignment(table, maximize=True)[1]
+    return np.where(who >= 0, new[who], -1)
 
 
 def _named(tracks: Tracks, tags: np.ndarray) -> Tracks:
@@ -371,11 +406,13 @@ def _whole(name: str, value: int, least: int) -> int:
 
 def _slots(n: int) -> dict[str, np.ndarray]:
     """What is known of n slots: id of the animal (-1 spare), key (from birth on), frame of the
-    last sighting, sightings, the detection that is theirs, running mean of scores."""
+    last sighting, of the last one not in a blob with others, sightings, the detection that is
+    theirs, running mean of scores."""
     return {
         "id": np.full(n, -1),
         "key": np.full(n, -1),
         "seen": np.zeros(n, np.int64),
+        "alone": np.zeros(n, np.int64),
         "hits": np.zeros(n, np.int64),
         "column": np.full(n, -1),
         "score": np.zeros(n),

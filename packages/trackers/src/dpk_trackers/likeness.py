@@ -124,8 +124,7 @@ class Likeness:
         return np.where(said, np.minimum(cost, _TURNED), 0.0)
 
     def _learn_form(self, found: Detections, rows: np.ndarray, columns: np.ndarray) -> None:
-        chosen = _apart(found)[columns]
-        rows, form = rows[chosen], _extent(found)[columns[chosen]]
+        form = forms(found)[columns]
         known = np.isfinite(form).all(axis=1)
         rows, form = rows[known], form[known]
         if not len(rows):
@@ -145,6 +144,12 @@ class Likeness:
         weight = np.maximum(1 / of["known"][rows], _SLOW)[:, None]
         before = np.where(np.isnan(of["form"][rows]), form, of["form"][rows])
         of["form"][rows] = before + weight * (form - before)
+
+
+def forms(found: Detections) -> np.ndarray:
+    """(m, 2) logs of length and width where they say something of the individual: NaN where
+    another detection is so near that the two may touch."""
+    return np.where(_apart(found)[:, None], _extent(found), np.nan)
 
 
 def _extent(found: Detections) -> np.ndarray:

@@ -54,7 +54,7 @@ def join_ids(tracks: Tracks, max_gap: int = 60) -> np.ndarray:
     placed = np.flatnonzero(np.isfinite(tracks.x) & np.isfinite(tracks.y))
     if not len(placed):
         return tracks.id.copy()
-    pieces = _Pieces(tracks[placed])
+    pieces = Pieces(tracks[placed])
     if len(pieces.ids) < 2 or max_gap < 0:
         return tracks.id.copy()
     before, after = pieces.candidates(max_gap)
@@ -71,7 +71,7 @@ def join_ids(tracks: Tracks, max_gap: int = 60) -> np.ndarray:
     return np.where(pieces.ids[at] == tracks.id, pieces.ids[root][at], tracks.id)
 
 
-class _Pieces:
+class Pieces:
     """One piece for each id, and what its two ends look like."""
 
     def __init__(self, tracks: Tracks) -> None:
@@ -100,6 +100,14 @@ class _Pieces:
 
     def costs(self, before: np.ndarray, after: np.ndarray, max_gap: int) -> np.ndarray:
         """-2 log likelihood of each candidate's displacement, less what size says for it."""
+        far, variance = self.motion(before, after, max_gap)
+        return far + 2 * np.log(2 * np.pi * variance) + self._size_costs(before, after)
+
+    def motion(
+        self, before: np.ndarray, after: np.ndarray, max_gap: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """-2 log of how much less likely each candidate's displacement is than the one that was
+        to be expected, and the variance of what is to be expected."""
         end, begin = self.last[before], self.first[after]
         spans = self.frame[begin] - self.frame[end]
         grid, gains, variances = self._learn(max_gap + 1)
@@ -108,12 +116,19 @@ class _Pieces:
         variance = np.exp(np.interp(at, np.log(grid), np.log(variances)))
         error = self._errors(end, begin, gain)
         squared = (error**2).sum(axis=1)
-        far = (_TAILS + 2) * np.log1p(squared / (_TAILS * variance))
-        return far + 2 * np.log(2 * np.pi * variance) + self._size_costs(before, after)
+        return (_TAILS + 2) * np.log1p(squared / (_TAILS * variance)), variance
+
+    def least_variance(self) -> float:
+        """Of the displacement from a frame to the next one."""
+        return float(self._learn(1)[2][0])
+
+    def area(self) -> float:
+        """Square pixels of the place in which all of them move."""
+        return max(float(np.ptp(self.place, axis=0).max()) ** 2, 100 * self._fallback())
 
     def limit(self, max_gap: int) -> float:
         """What a chance neighbour would cost: by how often pieces begin, and where."""
-        area = max(float(np.ptp(self.place, axis=0).max()) ** 2, 100 * self._fallback())
+        area = self.area()
         frames = float(np.ptp(self.frame)) + 1
         return 2 * np.log(max(1.0, area * frames / (len(self.ids) * min(max_gap + 1, frames))))
 

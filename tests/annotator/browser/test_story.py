@@ -147,7 +147,7 @@ def test_goes_back_to_an_earlier_moment(serve, open_page, make_set):
     hand.saved()
     hand.page.get_by_role("tab", name="History").click()
     entry = hand.page.locator(".history li", has_text="earL at")
-    entry.get_by_role("button", name="Go back to here").click()
+    entry.get_by_role("button", name="Go back here").click()
     hand.page.get_by_role("button", name="Go back", exact=True).click()
     hand.page.locator(".history li", has_text="set").first.wait_for()
     assert served.point(0, "nose")[3]

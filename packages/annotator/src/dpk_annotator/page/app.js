@@ -101,7 +101,7 @@ export class App extends Emitter {
     this.topbar = new TopBar(this);
     const panels = PANELS.filter(({ feature }) => !feature || this.set.features.includes(feature));
     this.tabs = new Tabs(byId("tabs"), byId("panels"), panels.map((panel) => ({ ...panel, view: panel.create(this) })));
-    await this.queue.recover(hold);
+    this.queue.recover(hold);
     listen(this.client, {
       changed: (change) => this.#changed(change),
       ping: (ping) => this.#caughtUp(ping?.revision),
@@ -376,6 +376,7 @@ export class App extends Emitter {
   #listenToParts() {
     this.queue.on("answer", ({ operation, answer }) => this.#answered(operation, answer));
     this.queue.on("conflict", ({ operation, conflict }) => this.#conflicted(operation, conflict));
+    this.queue.on("adopted", (rows) => rows.forEach((row) => this.#shown(row ?? this.row)));
     this.queue.on("discarded", (operation) => this.#shown(operation.row ?? this.row));
     this.rows.on("state", (row) => {
       if (row !== this.row) return;

@@ -6,35 +6,62 @@
 import { randomText } from "./api.js";
 
 const NAMES = "dpk-clients";
+/** Milliseconds until the page that a reload replaces has let go of its name. */
+const UNLOADING = 1500;
 const WORDS = ["heron", "otter", "locust", "zebra", "ibis", "marten", "finch", "lynx", "stork", "newt", "wren", "hare"];
 
 /**
- * Take the first name that no other tab holds, for as long as this tab lives.
+ * Take the name that this tab had before it was loaded anew, else the first that no other tab
+ * holds, for as long as this tab lives.
  *
  * @returns {Promise<string>}
  */
 export async function claimClient() {
   if (!navigator.locks) return `${prefix()}-${randomText().slice(0, 8)}`;
+  const before = remembered();
+  if (before && (await hold(before, { signal: AbortSignal.timeout(UNLOADING) }))) return before;
   for (let number = 1; ; number += 1) {
     const name = `${prefix()}-${number}`;
-    if (await hold(name)) return name;
+    if (await hold(name, { ifAvailable: true })) {
+      remember(name);
+      return name;
+    }
   }
 }
 
 /**
- * Hold a client's name if nobody does, until the tab closes.
+ * Hold a client's name until this tab closes.
  *
  * @param {string} name
- * @returns {Promise<boolean>}
+ * @param {LockOptions} [options] Without any it waits until the tab that has the name is gone.
+ * @returns {Promise<boolean>} Whether it is held.
  */
-export function hold(name) {
-  if (!navigator.locks) return Promise.resolve(false);
+export function hold(name, options = {}) {
+  if (!navigator.locks) return new Promise(() => {});
   return new Promise((resolve) => {
-    navigator.locks.request(`dpk-client:${name}`, { ifAvailable: true }, (lock) => {
+    const held = navigator.locks.request(`dpk-client:${name}`, options, (lock) => {
       resolve(lock !== null);
       return lock === null ? undefined : new Promise(() => {});
     });
+    held.catch(() => resolve(false));
   });
+}
+
+function remembered() {
+  try {
+    return sessionStorage.getItem(NAMES);
+  } catch {
+    return null; // a browser that keeps nothing
+  }
+}
+
+/** @param {string} name */
+function remember(name) {
+  try {
+    sessionStorage.setItem(NAMES, name);
+  } catch {
+    // A browser that keeps nothing: after a reload it is another client.
+  }
 }
 
 /** The word by which this browser is known. */

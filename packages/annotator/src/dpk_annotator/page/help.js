@@ -46,6 +46,7 @@ export function showHelp(keys) {
     ],
     "help",
   );
+  dialog.querySelector(".primary").focus();
 }
 
 const groupNames = () => [...new Set(ACTIONS.map(({ group: name }) => name))];

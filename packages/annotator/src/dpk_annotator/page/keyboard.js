@@ -5,8 +5,10 @@ import { startOf } from "./commands.js";
 const DIRECTIONS = { up: [0, -1], down: [0, 1], left: [-1, 0], right: [1, 0] };
 /** Actions that make sense when their key is held. */
 const REPEATS = new Set(["next-keypoint", "previous-keypoint", "next-image", "previous-image", "forward", "back", "undo", "redo", "zoom-in", "zoom-out", "zoom-in-left", "zoom-out-left"]);
-/** A held arrow is one edit, made when the hand rests this long. */
+/** A held key is one edit, made when it is let go or rests this long. */
 const REST = 250;
+/** Before a held key begins to repeat there is a longer pause. */
+const FIRST = 1000;
 
 export class KeyHandler {
   /** A keypoint that keys are moving. @type {{name: string, x: number, y: number}|null} */
@@ -88,8 +90,7 @@ export class KeyHandler {
     app.stage.view.reveal(this.#moving.x, this.#moving.y);
     app.viewed();
     clearTimeout(this.#timer);
-    if (repeated) this.#timer = setTimeout(() => this.settle(), REST);
-    else this.settle();
+    this.#timer = setTimeout(() => this.settle(), repeated ? REST : FIRST);
   }
 
   /** Arrows in the strip of small pictures. */

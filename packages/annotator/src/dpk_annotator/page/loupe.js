@@ -8,7 +8,7 @@ const AWAY = 28;
 /** Image pixels across when the picture is small on the screen. */
 const ACROSS = 21;
 /** From this enlargement on (CSS pixels an image pixel) nobody needs a loupe. */
-const LARGE_ENOUGH = 10;
+const LARGE_ENOUGH = 6;
 
 export class Loupe {
   #view = new View();

@@ -14,6 +14,7 @@ import { HIDDEN, isAnnotated, isMissing } from "./labels.js";
  */
 
 const HALO = "rgb(0 0 0 / 0.65)";
+const NAME_GROUND = "rgb(0 0 0 / 0.55)";
 const NAME_FONT = 12;
 /** Above so many keypoints they are drawn smaller, and only names near the pointer are written. */
 const MANY = 60;
@@ -178,14 +179,16 @@ function drawNames(context, marks, places, size, { names = "auto", active, hover
     if (!chosen && (names === "active" || (names === "auto" && n > MANY))) continue;
     const [x, y] = places.get(index);
     const text = name.length > 40 ? `${name.slice(0, 39)}…` : name;
-    const left = x + size * (chosen ? 1.35 : 1) + (index === active ? 12 : 4) * ratio;
+    const left = x + size * (chosen ? 1.35 : 1) + (index === active ? 14 : 6) * ratio;
     const box = [left, y - height / 2, left + context.measureText(text).width, y + height / 2];
     const hits = taken.some((b) => b[0] < box[2] && box[0] < b[2] && b[1] < box[3] && box[1] < b[3]);
     if (hits && names !== "all" && !chosen) continue;
     taken.push(/** @type {any} */ (box));
-    context.lineWidth = 3 * ratio;
-    context.strokeStyle = HALO;
-    context.strokeText(text, left, y);
+    const room = 3 * ratio;
+    context.fillStyle = NAME_GROUND;
+    context.beginPath();
+    context.roundRect(box[0] - room, box[1], box[2] - box[0] + 2 * room, height, room);
+    context.fill();
     context.fillStyle = chosen ? "#fff" : looks[index].colour;
     context.fillText(text, left, y);
   }

@@ -60,7 +60,8 @@ export class Notices {
    * @param {HTMLButtonElement[]} [buttons]
    */
   say(key, text, buttons = []) {
-    if (this.#dismissed.has(`${key} ${text}`)) return;
+    const same = [...this.host.children].find((made) => /** @type {HTMLElement} */ (made).dataset.key === key);
+    if (same?.firstElementChild.textContent === text || this.#dismissed.has(`${key} ${text}`)) return;
     this.unsay(key);
     const close = button("Put away", () => {
       this.#dismissed.add(`${key} ${text}`);

@@ -77,26 +77,28 @@ export class EditQueue extends Emitter {
     this.#pump();
   }
 
-  /** Take up what earlier tabs left unsent: this client's, and those of tabs that are gone. */
-  async recover(/** @type {(client: string) => Promise<boolean>} */ hold) {
-    const clients = new Map();
-    for (const key of storedKeys(`dpk-edit|${this.setId}|`)) {
-      const client = key.split("|")[2];
-      if (!clients.has(client)) clients.set(client, []);
-      clients.get(client).push(key);
-    }
-    for (const [client, keys] of clients) {
-      if (client !== encodeURIComponent(this.client) && !(await hold(decodeURIComponent(client)))) continue;
-      for (const key of keys.sort()) {
-        const operation = readOperation(key);
-        if (operation) this.#waiting.push(operation);
-      }
-    }
-    if (this.#waiting.length) {
-      this.#say("saving");
-      this.#pump();
-    }
-    return this.#waiting.length;
+  /**
+   * Take up what earlier tabs left unsent: this client's at once, that of others as soon as their
+   * tab is gone.
+   *
+   * @param {(client: string) => Promise<unknown>} gone Resolves when this tab holds that name.
+   */
+  recover(gone) {
+    const all = storedKeys(`dpk-edit|${this.setId}|`);
+    const others = new Set(all.map((key) => decodeURIComponent(key.split("|")[2])));
+    others.delete(this.client);
+    this.#adopt(this.client);
+    for (const client of others) gone(client).then(() => this.#adopt(client));
+  }
+
+  /** @param {string} client */
+  #adopt(client) {
+    const left = storedKeys(this.#prefix(client)).map(readOperation).filter((operation) => operation !== null);
+    if (!left.length) return;
+    this.#waiting.push(...left);
+    this.#say("saving");
+    this.emit("adopted", new Set(left.map(({ row }) => row)));
+    this.#pump();
   }
 
   /** Try again now. */
@@ -148,6 +150,7 @@ export class EditQueue extends Emitter {
   }
 
   #goOn() {
+    this.#stopped = false;
     this.#say(this.#waiting.length ? "saving" : "saved");
     this.retry();
   }

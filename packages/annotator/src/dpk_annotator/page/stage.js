@@ -78,9 +78,11 @@ export class Stage {
   /** @param {ResizeObserverEntry} entry */
   #resize(entry) {
     this.ratio = devicePixelRatio || 1;
+    const css = [entry.contentRect.width, entry.contentRect.height].map((size) => Math.round(size * this.ratio));
     const exact = entry.devicePixelContentBoxSize?.[0];
-    const width = exact ? exact.inlineSize : Math.round(entry.contentRect.width * this.ratio);
-    const height = exact ? exact.blockSize : Math.round(entry.contentRect.height * this.ratio);
+    // What the browser says, unless it speaks of another density than the page has (as in emulation).
+    const sound = exact && Math.abs(exact.inlineSize - css[0]) <= 1 && Math.abs(exact.blockSize - css[1]) <= 1;
+    const [width, height] = sound ? [exact.inlineSize, exact.blockSize] : css;
     if (!width || !height) return;
     for (const canvas of [this.image, this.marks]) {
       canvas.width = width;

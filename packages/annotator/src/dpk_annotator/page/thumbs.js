@@ -37,6 +37,7 @@ export class Thumbs {
     }, { passive: false });
     rows.on("order", () => this.reset());
     rows.on("columns", (row) => (row === null ? this.reset() : this.#mark(row)));
+    this.reset();
   }
 
   /** Show which image is the one on the stage, and bring it into sight. */

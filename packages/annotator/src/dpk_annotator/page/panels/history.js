@@ -64,12 +64,12 @@ class HistoryPanel {
       "li",
       {},
       element("span", { class: "text", text: `${where}: ${entry.text}` }),
-      element("span", { class: "by", text: `${time(entry.time)}, ${entry.client}` }),
+      element("span", { class: "by", title: entry.client, text: `${time(entry.time)}, ${entry.client}` }),
       element(
         "span",
         { class: "acts" },
         entry.row === null ? null : button("Look", () => this.app.go(entry.row), { class: "quiet small" }),
-        this.app.readOnly ? null : button("Go back to here", () => this.#ask(entry.seq, `after “${entry.text}”`), { class: "quiet small" }),
+        this.app.readOnly ? null : button("Go back here", () => this.#ask(entry.seq, `after “${entry.text}”`), { class: "quiet small" }),
       ),
     );
   }
@@ -80,7 +80,7 @@ class HistoryPanel {
       {},
       element("span", { class: "text", text: moment.text }),
       element("span", { class: "by", text: moment.time === null ? "" : time(moment.time) }),
-      element("span", { class: "acts" }, this.app.readOnly ? null : button("Go back to here", () => this.#ask(moment.seq, moment.text), { class: "quiet small" })),
+      element("span", { class: "acts" }, this.app.readOnly ? null : button("Go back here", () => this.#ask(moment.seq, moment.text), { class: "quiet small" })),
     );
   }
 

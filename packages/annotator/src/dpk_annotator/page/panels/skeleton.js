@@ -24,7 +24,7 @@ class SkeletonPanel {
     this.file = element("input", { type: "file", accept: ".csv,text/csv", hidden: true, id: "skeleton-file", on: { change: () => this.#read() } });
     this.clicking = button("Add by clicking", () => this.#toggleClicking(), { class: "quiet framed" });
     this.apply = button("Take this skeleton", () => this.#apply(), { class: "primary" });
-    this.leave = button("Leave it as it was", () => this.#restart(), { class: "quiet framed" });
+    this.leave = button("As it was", () => this.#restart(), { class: "quiet framed" });
     const add = button("Add", () => this.#add(null), { class: "quiet framed" });
     const read = button("From a CSV file…", () => this.file.click(), { class: "quiet framed" });
     const save = button("Save as CSV", () => this.#save(), { class: "quiet framed" });
@@ -32,16 +32,13 @@ class SkeletonPanel {
       "section",
       { class: "skeleton-panel" },
       element("h2", { text: "Skeleton" }),
-      element("p", { class: "hint", text: "Parent: what a keypoint hangs on. Partner: the same on the other side of the animal. Labels follow their keypoint by name." }),
+      element("p", { class: "hint", text: "“On” is the parent a keypoint hangs on, “twin” the same on the other side of the animal. Labels follow their keypoint by name." }),
       element("div", { class: "acts" }, this.clicking, add),
       element("div", { class: "acts" }, read, save),
       this.file,
       this.names,
-      element("div", { class: "skeleton-head", "aria-hidden": "true" }, ...["Name", "Parent", "Partner"].map((text) => element("span", { text }))),
       this.table,
-      this.said,
-      this.preview,
-      element("div", { class: "buttons" }, this.leave, this.apply),
+      element("div", { class: "decide" }, this.said, this.preview, element("div", { class: "buttons" }, this.leave, this.apply)),
     );
     app.on("set", () => {
       if (!this.draft.changed) this.#restart();
@@ -125,15 +122,16 @@ class SkeletonPanel {
         action();
         this.#build();
       }, { icon: path, iconOnly: true });
+    name.className = "name";
     return element(
       "div",
       { class: "skeleton-row", "data-id": item.id },
       name,
-      parent,
-      swap,
       act("Move up", UP, () => draft.move(item, -1)),
       act("Move down", DOWN, () => draft.move(item, 1)),
       act("Remove", REMOVE, () => draft.remove(item)),
+      element("label", {}, element("span", { text: "on" }), parent),
+      element("label", { class: "partner" }, element("span", { text: "twin" }), swap),
     );
   }
 

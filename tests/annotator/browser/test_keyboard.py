@@ -1,0 +1,125 @@
+"""Everything by keys alone, in DeepPoseKit's way and in one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+
+def test_labels_with_no_mouse_at_all(serve, open_page, make_set):
+    served = serve(make_set(size=(101, 101)))
+    hand = open_page(served)
+    assert hand.focused() == "stage"
+    hand.press("Enter")
+    assert hand.active == "earL"
+    hand.press("w", "a", "Space", "d", "Space", "s", "Alt+d", "Shift+w")
+    hand.saved()
+    assert served.point(0, "nose") == [50, 50, 2, True]
+    assert served.point(0, "earL") == [59.1, 40, 2, True]
+    hand.press("Tab", "g", "x", "f", "u")
+    hand.on_image(1).saved()
+    state = served.row(0)
+    assert state["finished"]
+    assert state["points"]["tail"] == [None, None, 0, True]
+
+
+def test_a_held_key_is_one_edit(serve, open_page, make_set):
+    served = serve(make_set(size=(101, 101)))
+    hand = open_page(served)
+    hand.press("Enter", "Shift+Tab")
+    for _ in range(7):
+        hand.page.keyboard.down("d")
+    hand.page.keyboard.up("d")
+    hand.saved()
+    assert served.point(0, "nose")[:2] == [57, 50]
+    assert served.row(0)["revision"] == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "row"),
+    [
+        (["l", "l", "j"], 1),
+        (["e", "e", "q"], 1),
+        (["j"], 29),
+        (["."], 10),
+        ([">", "<", ","], 20),
+        (["ArrowRight"], 1),
+    ],
+)
+def test_images_by_key_go_round_as_in_deepposekit(shared_page, keys, row):
+    hand = shared_page
+    hand.press("/")
+    hand.page.keyboard.type("0")
+    hand.press("Enter")
+    hand.on_image(0)
+    hand.press(*keys)
+    hand.on_image(row)
+
+
+@pytest.fixture
+def shared_page(serve, open_page, make_set):
+    return open_page(serve(make_set(n=30)))
+
+
+def test_the_focus_goes_all_round_and_never_gets_lost(serve, open_page, make_set):
+    hand = open_page(serve(make_set()))
+    seen = []
+    for _ in range(4):
+        hand.press("F6")
+        seen.append(hand.focused())
+    assert seen == ["tab-label", "strip", "previous", "stage"]
+    hand.press("F6", "Tab")
+    assert hand.focused() != "stage", "outside of the image Tab moves the focus"
+    assert hand.page.evaluate("document.activeElement.matches(':focus-visible')")
+    hand.press("Escape")
+    assert hand.focused() == "stage"
+    assert hand.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_letters_are_letters_where_text_is_written(serve, open_page, make_set):
+    served = serve(make_set())
+    hand = open_page(served)
+    hand.press("m")
+    hand.page.keyboard.type("frwasdx?")
+    hand.press("Escape")
+    hand.saved()
+    assert served.row(0)["note"] == "frwasdx?"
+    assert not served.row(0)["finished"]
+    assert hand.row == 0
+
+
+def test_keys_are_shown_chosen_kept_and_given_on(serve, open_page, make_set, tmp_path: Path):
+    served = serve(make_set())
+    hand = open_page(served)
+    hand.press("?")
+    dialog = hand.page.locator("dialog.help")
+    dialog.locator('[data-action="finished"]').click()
+    hand.press("k")
+    assert dialog.locator('[data-action="finished"]').text_content() == "K"
+    assert dialog.locator('[data-action="next-keypoint"]').text_content() == "Tab", "no key twice"
+    with hand.page.expect_download() as download:
+        dialog.get_by_role("button", name="Save as a file").click()
+    kept = json.loads(Path(download.value.path()).read_text())
+    assert kept["keys"]["finished"] == ["k"]
+    hand.press("Escape")
+    hand.press("f")
+    hand.press("k")
+    hand.saved()
+    assert served.row(0)["finished"]
+    hand.page.reload()
+    hand.on_image(0)
+    hand.press("k")
+    hand.saved()
+    assert not served.row(0)["finished"]
+    hand.press("?")
+    dialog.get_by_role("button", name="All as at first").click()
+    assert dialog.locator('[data-action="finished"]').text_content() == "F"
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps(kept))
+    dialog.locator("input[type=file]").set_input_files(path)
+    hand.page.locator('[data-action="finished"]', has_text="K").wait_for()
+    path.write_text("{}")
+    dialog.locator("input[type=file]").set_input_files(path)
+    hand.page.locator(".said", has_text="could not be taken").wait_for()

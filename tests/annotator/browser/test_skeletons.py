@@ -1,0 +1,178 @@
+"""Skeletons of every size, made and changed in the browser; names of any kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpk_core.services.storage import read_annotations
+from dpk_core.skeleton import Skeleton
+
+
+def test_a_skeleton_of_one_point(serve, open_page, make_set):
+    served = serve(make_set(names=("dot",)))
+    hand = open_page(served)
+    hand.press("Tab", "Shift+Tab", "k")
+    hand.click(10, 10)
+    assert hand.active == "dot"
+    hand.press("t", "f")
+    hand.saved()
+    assert served.point(0, "dot")[3]
+
+
+def test_two_hundred_keypoints(serve, open_page, make_set):
+    names = tuple(f"point {i}" for i in range(200))
+    served = serve(make_set(names=names))
+    hand = open_page(served)
+    for i in range(5):
+        hand.click(10 + 10 * i, 40)
+    hand.press("Shift+Tab", "Shift+Tab")
+    hand.page.locator(".keypoint").nth(199).click()
+    hand.click(100, 80)
+    hand.press("f")
+    hand.saved()
+    labels = served.stop()
+    assert labels.annotated[0].all()
+    assert np.isfinite(labels.keypoints[0, :, 0]).sum() == 6
+
+
+def test_all_keypoints_absent(serve, open_page, make_set):
+    served = serve(make_set())
+    hand = open_page(served)
+    hand.press("x", "x", "x", "x")
+    hand.saved()
+    assert hand.page.locator('.keypoint[data-kind="absent"]').count() == 4
+    labels = served.stop()
+    assert labels.annotated[0].all()
+    assert np.isnan(labels.keypoints[0]).all()
+
+
+def test_names_are_text_and_nothing_else(serve, open_page, make_set):
+    names = (
+        "<img src=x onerror=alert(1)>",
+        '"><script>alert(2)</script>',
+        "頭 ‮ח",
+        "__proto__",
+        "n" * 300,
+    )
+    served = serve(make_set(names=names))
+    hand = open_page(served)
+    for i in range(len(names)):
+        hand.click(10 + 20 * i, 20)
+    hand.press("m")
+    hand.page.keyboard.type("<script>alert(3)</script>")
+    hand.press("Enter")
+    hand.page.get_by_role("tab", name="Skeleton").click()
+    hand.page.get_by_role("tab", name="History").click()
+    hand.page.locator(".history li").first.wait_for()
+    hand.saved()
+    assert hand.page.locator("main img, aside img, aside script").count() == 0
+    assert [served.point(0, name)[3] for name in names] == [True] * 5
+    assert not hand.problems
+
+
+def test_makes_a_skeleton_by_clicking_on_the_first_image(serve, open_page, tmp_path: Path):
+    import cv2
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(2):
+        cv2.imwrite(str(folder / f"{i}.png"), np.full((60, 80), 90 + i, np.uint8))
+    served = serve(folder, "--output", str(tmp_path / "new.h5"))
+    served.path = tmp_path / "new.h5"
+    hand = open_page(served)
+    panel = hand.page.get_by_role("tabpanel", name="Skeleton")
+    assert "no skeleton yet" in panel.text_content()
+    panel.get_by_role("button", name="Add by clicking").click()
+    for (x, y), name in zip([(40, 10), (30, 20), (50, 20)], ["nose", "earL", "earR"], strict=True):
+        hand.click(x, y)
+        hand.page.keyboard.type(name)
+        hand.press("Enter")
+    hand.page.get_by_label("Parent of keypoint 3").fill("nose")
+    hand.page.get_by_label("Parent of keypoint 3").press("Tab")
+    hand.page.get_by_label("Partner of keypoint 3").fill("earL")
+    hand.page.get_by_label("Partner of keypoint 3").press("Tab")
+    panel.locator(".preview li").first.wait_for()
+    panel.get_by_role("button", name="Take this skeleton").click()
+    panel.locator(".said", has_text="taken").wait_for()
+    hand.saved()
+    labels = served.stop()
+    assert labels.skeleton == Skeleton(("nose", "earL", "earR"), (-1, 0, 0), (-1, 2, 1))
+    assert labels.keypoints[0].ravel() == pytest.approx([40, 10, 30, 20, 50, 20], abs=0.2)
+
+
+def test_changes_a_skeleton_and_labels_follow_by_name(serve, open_page, make_set):
+    served = serve(make_set())
+    hand = open_page(served)
+    for x in (10, 30, 50, 70):
+        hand.click(x, 40)
+    hand.saved()
+    hand.page.get_by_role("tab", name="Skeleton").click()
+    panel = hand.page.get_by_role("tabpanel", name="Skeleton")
+    name = panel.get_by_label("Name of keypoint 1")
+    name.fill("snout")
+    name.press("Tab")
+    panel.get_by_role("button", name="Remove tail").click()
+    panel.get_by_role("button", name="Move up earR").click()
+    panel.get_by_role("button", name="Add", exact=True).click()
+    preview = panel.locator(".preview")
+    preview.locator("li", has_text="renamed: nose -> snout").wait_for()
+    assert "removed: tail, labelled in 1 images" in preview.text_content()
+    assert "in another order" in preview.text_content()
+    panel.get_by_role("button", name="Take this skeleton").click()
+    panel.locator(".said", has_text="taken").wait_for()
+    hand.page.get_by_role("tab", name="Label").click()
+    hand.page.locator(".keypoint", has_text="snout").wait_for()
+    points = served.row(0)["points"]
+    assert list(points) == ["snout", "earR", "earL", "keypoint 4"]
+    assert points["earR"][0] == pytest.approx(50, abs=0.2)
+    hand.page.locator("#stage").focus()
+    hand.press("z")
+    hand.page.locator(".keypoint", has_text="tail").wait_for()
+    hand.saved()
+    assert list(served.row(0)["points"]) == ["nose", "earL", "earR", "tail"]
+
+
+def test_reads_a_skeleton_from_a_csv_file_and_writes_one(serve, open_page, make_set, tmp_path):
+    served = serve(make_set())
+    hand = open_page(served)
+    hand.click(10, 10)
+    hand.saved()
+    hand.page.get_by_role("tab", name="Skeleton").click()
+    panel = hand.page.get_by_role("tabpanel", name="Skeleton")
+    path = tmp_path / "skeleton.csv"
+    path.write_text('﻿name,parent,swap\n"nose",,\r\n"a, ""b""",nose,c\nc,nose,"a, ""b"""\n')
+    panel.locator("input[type=file]").set_input_files(path)
+    panel.get_by_role("button", name="Take this skeleton").click()
+    hand.page.locator(".keypoint", has_text='a, "b"').wait_for(state="attached")
+    with hand.page.expect_download() as download:
+        panel.get_by_role("button", name="Save as CSV").click()
+    assert Skeleton.from_csv(download.value.path()) == Skeleton.from_csv(path)
+    path.write_text("x;y\n1;2\n")
+    panel.locator("input[type=file]").set_input_files(path)
+    panel.locator(".said", has_text="expected the columns name, parent, swap").wait_for()
+    labels = served.stop()
+    assert labels.skeleton == Skeleton(("nose", 'a, "b"', "c"), (-1, 0, 0), (-1, 2, 1))
+    assert labels.annotated[0, 0]
+
+
+def test_refuses_circles_twins_and_empty_names(serve, open_page, make_set):
+    served = serve(make_set())
+    hand = open_page(served)
+    hand.page.get_by_role("tab", name="Skeleton").click()
+    panel = hand.page.get_by_role("tabpanel", name="Skeleton")
+    for label, value, words in [
+        ("Parent of keypoint 1", "tail", "hang on itself"),
+        ("Parent of keypoint 2", "wing", "no keypoint wing"),
+        ("Name of keypoint 2", "nose", "nose already"),
+        ("Name of keypoint 2", "", "needs a name"),
+        ("Partner of keypoint 1", "nose", "no partner of itself"),
+    ]:
+        field = panel.get_by_label(label)
+        field.fill(value)
+        field.press("Tab")
+        panel.locator(".said", has_text=words).wait_for()
+    assert panel.get_by_role("button", name="Take this skeleton").is_disabled()
+    assert read_annotations(served.path).skeleton.names == ("nose", "earL", "earR", "tail")

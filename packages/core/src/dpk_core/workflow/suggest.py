@@ -230,7 +230,8 @@ def _candidates(images: RowImages, present: AnnotationSet | None, place: Path) -
     poses = images.poses
     free = np.ones(len(poses), bool)
     if images.annotations is not None:
-        free &= ~images.annotations.annotated.any(axis=1)[poses.frames]
+        labelled = np.asarray(images.annotations.annotated.any(axis=1))
+        free &= ~labelled[poses.frames]
     if present is not None and images.path is not None:
         free &= ~_are_taken(images, present, place)
     if not free.any():
@@ -244,6 +245,7 @@ def _candidates(images: RowImages, present: AnnotationSet | None, place: Path) -
 def _are_taken(images: RowImages, present: AnnotationSet, place: Path) -> np.ndarray:
     """Rows whose frame is in the set: that individual's, or the frame as a whole."""
     videos = {video: names_of(video, place) for video in {s.video for s in present.sources}}
+    taken: set[tuple[object, str]]
     if images.files is not None:
         taken = {(name, s.individual) for s in present.sources for name in videos[s.video]}
         files = [names_of(str(path)) for path in images.files]

@@ -16,8 +16,8 @@ from dpk_core.services.cropper import Cropper
 from dpk_core.services.storage import read_tracks
 from dpk_core.services.video_paths import locate, portable
 from dpk_core.workflow.frames import (
-    BaseFrames,
     DatasetFrames,
+    FrameSource,
     ImageFolderFrames,
     VideoFrames,
     open_frames,
@@ -54,7 +54,7 @@ class RowImages:
         self, source: str | Path | AnnotationSet, poses: Poses, folder: Path = Path()
     ) -> None:
         self.poses = poses
-        self._frames: BaseFrames | None = None
+        self._frames: FrameSource | None = None
         self._set: Dataset | None = None
         if isinstance(source, AnnotationSet):
             self._set, self.path = source, None
@@ -63,10 +63,10 @@ class RowImages:
             fingerprint = None
         else:
             self.path = Path(source)
-            self._frames = open_frames(self.path)
-            if isinstance(self._frames, DatasetFrames):
-                self._set = self._frames.dataset
-            facts, fingerprint = self._frames.facts, self._frames.fingerprint
+            frames = self._frames = open_frames(self.path)
+            if isinstance(frames, DatasetFrames):
+                self._set = frames.dataset
+            facts, fingerprint = frames.facts, frames.fingerprint
         self.is_video = isinstance(self._frames, VideoFrames)
         try:
             check_same_source(poses, facts, fingerprint if self.is_video else None, self.named)

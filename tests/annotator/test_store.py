@@ -184,6 +184,29 @@ def test_changes_made_while_it_was_closed_are_taken_in_once(labels_file: Path) -
         assert store.state(2).point("head") == Point()
 
 
+@pytest.mark.parametrize("locking", [True, False])
+def test_a_program_that_writes_into_the_open_file(labels_file, store, locking) -> None:
+    """HDF5 refuses writers while images are read, those without locks are seen by date and size."""
+    code = (
+        "import h5py, sys\n"
+        f"with h5py.File(sys.argv[1], 'r+', locking={locking}) as file:\n"
+        "    file['annotations'][5] = 7.0\n"
+    )
+    store.apply(MOVE, 0, "me")
+    assert store.image(5).any()
+    done = subprocess.run([sys.executable, "-c", code, str(labels_file)], capture_output=True)
+    store.poll()
+    if locking:
+        assert done.returncode == 1
+        assert b"unable to lock file" in done.stderr
+        assert store.state(5).point("head") == Point()
+    else:
+        assert done.returncode == 0
+        assert (store.state(5).point("head").x, store.state(5).point("tail").y) == (7, 7)
+    assert store.save() == store.revision
+    assert store.state(2).point("head") == HEAD
+
+
 def test_images_that_were_added_appear(labels_file, store, annotations) -> None:
     store.apply(MOVE, 0, "me")
     more = annotations.subset([0, 1])

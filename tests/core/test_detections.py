@@ -62,3 +62,13 @@ def test_a_box_that_is_inside_out():
     for box in ([5, 0, 1, 9], [0, np.nan, 1, 1]):
         with pytest.raises(ValidationError, match="x0 <= x1"):
             Detections.from_boxes([box])
+
+
+def test_chosen_rows_are_detections_and_a_number_is_no_choice():
+    found = Detections([1, 2, 3], [4, 5, 6], id=[7, -1, 9], keypoints=np.ones((3, 2, 2)))
+    chosen = found[np.array([False, True, True])]
+    assert (chosen.x.tolist(), chosen.id.tolist()) == ([2, 3], [-1, 9])
+    assert chosen.keypoints.shape == (2, 2, 2)
+    assert len(chosen[:0]) == 0
+    with pytest.raises(ValidationError, match="expected a list of rows to choose, found 1"):
+        found[1]

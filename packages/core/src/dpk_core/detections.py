@@ -24,6 +24,8 @@ _COLUMNS: dict[str, Any] = {
     "id": np.int64,
 }
 
+_DEFAULTS: dict[str, Any] = {"score": 1.0, "id": NO_ID}
+
 
 @attrs.frozen(repr=False, eq=False)
 class Detections:
@@ -63,11 +65,10 @@ class Detections:
 
     def __attrs_post_init__(self) -> None:
         m = len(self.x)
-        defaults = {"score": np.ones(m), "id": np.full(m, NO_ID)}
         for name, dtype in _COLUMNS.items():
             value = getattr(self, name)
             if value is None:
-                value = defaults.get(name, np.full(m, np.nan))
+                value = np.full(m, _DEFAULTS.get(name, np.nan))
             object.__setattr__(self, name, as_array(name, value, dtype, (m,)))
         if not (np.isfinite(self.x).all() and np.isfinite(self.y).all()):
             raise ValidationError("detections: expected finite centres, found NaN or infinity")
@@ -115,9 +116,15 @@ class Detections:
 
     def __getitem__(self, rows: slice | Sequence[int] | np.ndarray) -> Detections:
         """The chosen rows."""
-        chosen: dict[str, Any] = {name: column[rows] for name, column in self.columns().items()}
+        # They were checked when these were made: trackers choose rows many times a frame.
+        chosen = object.__new__(Detections)
+        for name, column in self.columns().items():
+            object.__setattr__(chosen, name, column[rows])
+        if chosen.x.ndim != 1:
+            raise ValidationError(f"detections: expected a list of rows to choose, found {rows!r}")
         keypoints = None if self.keypoints is None else self.keypoints[rows]
-        return Detections(**chosen, keypoints=keypoints)
+        object.__setattr__(chosen, "keypoints", keypoints)
+        return chosen
 
     def __repr__(self) -> str:
         known = int((self.id != NO_ID).sum())

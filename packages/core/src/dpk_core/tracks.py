@@ -62,11 +62,11 @@ class Tracks:
 
     def __attrs_post_init__(self) -> None:
         n = len(self.frame)
-        defaults = {"score": np.ones(n), "interpolated": np.zeros(n, bool)}
+        defaults = {"score": 1.0, "interpolated": False}
         for name, dtype in COLUMNS.items():
             value = getattr(self, name)
             if value is None:
-                value = defaults.get(name, np.full(n, np.nan))
+                value = np.full(n, defaults.get(name, np.nan))
             object.__setattr__(self, name, as_array(name, value, dtype, (n,)))
 
     def columns(self) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ SCENES = {
     "hard": SceneSettings(blur=(0.6, 1.0), motion=(0.0, 3.0), noise=(2.0, 6.0)),
     "soiled": SceneSettings(dirt=(0.0, 0.15)),
 }
-PARTS = ["tags", "empty", "film", "photographs"]
+PARTS = ["tags", "identities", "empty", "film", "photographs"]
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def main() -> None:
     parts = {
         "tags": lambda: tags_table(options.frames, options.seed, options.output),
         "empty": lambda: empty_table(options.empty, options.seed, options.output),
+        "identities": lambda: identities_table(options.identities, options.seed, options.output),
         "film": lambda: film_table(FILM_ARMS, options.films, options.seed, options.output),
         "photographs": photographs_table,
     }
@@ -62,7 +63,8 @@ def parse() -> argparse.Namespace:
     add("--parts", nargs="*", default=PARTS, choices=PARTS, help="what to measure")
     add("--frames", type=int, default=8, help="pictures for each size and kind of scene")
     add("--empty", type=int, default=1000, help="pictures without tags")
-    add("--films", type=int, default=2, help="films of each kind")
+    add("--identities", type=int, default=60, help="pictures for our reader alone")
+    add("--films", type=int, default=1, help="films of each kind")
     add("--seed", type=int, default=10_000)
     add("-o", "--output", type=Path, default=Path("runs/barcodes"), help="folder for the results")
     return parser.parse_args()
@@ -122,6 +124,31 @@ def _read_all(readers: list[TagReader], settings: SceneSettings, seed: int) -> l
         tally.add(scenes[arm.tags], *timed(reader, scenes[arm.tags].image))
         tallies.append(attrs.asdict(tally))
     return tallies
+
+
+def identities_table(frames: int, seed: int, output: Path) -> list[str]:
+    """Our reader alone on many more pictures: how many of its readings name the wrong tag."""
+    tags = dictionaries()["5x5 double"]
+    reader = make_reader("soft", tags)
+    log = Log(output / "identities.jsonl", {"part": "identities", "seed": seed})
+    kinds = [SCENES["usual"], SCENES["hard"]]
+
+    def measure(frame: int) -> dict[str, Any]:
+        settings = attrs.evolve(kinds[frame % 2], side=float(SIDES[frame % 3]))
+        scene = render_scene(tags, settings, seed + 200_000 + frame)
+        tally = Tally()
+        tally.add(scene, *timed(reader, scene.image))
+        return attrs.asdict(tally)
+
+    total = Tally()
+    for frame in range(frames):
+        total = total.plus(Tally(**log.get(str(frame), functools.partial(measure, frame))))
+    read = len(total.centre) + total.wrong + total.false
+    return [
+        f"soft (ours) on 5x5 double, {frames} more pictures, usual and hard by turns, 24, 18, 16 px:",
+        f"{read} readings of {total.tags} tags, {total.wrong} with a wrong identity, {total.false} "
+        "where no tag is",
+    ]
 
 
 def empty_table(frames: int, seed: int, output: Path) -> list[str]:

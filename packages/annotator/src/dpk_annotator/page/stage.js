@@ -3,6 +3,9 @@
 import { drawMarks, marksOf } from "./marks.js";
 import { View } from "./view.js";
 
+/** CSS pixels. */
+const USUAL_FONT = 14;
+
 export class Stage {
   view = new View();
   /** @type {ImageBitmap|OffscreenCanvas|null} */
@@ -11,7 +14,10 @@ export class Stage {
   proper = null;
   /** Draw more above the labels. @type {((context: CanvasRenderingContext2D) => void)[]} */
   overlays = [];
+  /** Device pixels a CSS pixel. */
   ratio = 1;
+  /** How much larger than usual the page writes, as on large screens; marks follow. */
+  enlarged = 1;
   #imageDirty = true;
   #marksDirty = true;
   #frame = 0;
@@ -78,6 +84,7 @@ export class Stage {
   /** @param {ResizeObserverEntry} entry */
   #resize(entry) {
     this.ratio = devicePixelRatio || 1;
+    this.enlarged = parseFloat(getComputedStyle(document.documentElement).fontSize) / USUAL_FONT;
     const css = [entry.contentRect.width, entry.contentRect.height].map((size) => Math.round(size * this.ratio));
     const exact = entry.devicePixelContentBoxSize?.[0];
     // What the browser says, unless it speaks of another density than the page has (as in emulation).
@@ -148,7 +155,7 @@ export class Stage {
     context.clearRect(0, 0, view.width, view.height);
     const { state, drawing, guesses } = this.scene();
     if (state && this.picture) {
-      drawMarks(context, view, marksOf(state, drawing.skeleton, guesses), { ...drawing, ratio: this.ratio });
+      drawMarks(context, view, marksOf(state, drawing.skeleton, guesses), { ...drawing, ratio: this.ratio * this.enlarged });
     }
     for (const overlay of this.overlays) overlay(context);
   }

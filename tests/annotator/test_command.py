@@ -147,6 +147,16 @@ def test_what_is_missing_is_one_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_small_answers_are_sent_at_once() -> None:
+    """asyncio asks the socket for its protocol before it turns off Nagle's waiting."""
+    with (
+        listen("127.0.0.1", None) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.proto == socket.IPPROTO_TCP
+
+
 def test_a_taken_port_is_told_of_and_a_free_one_is_found() -> None:
     with listen("127.0.0.1", None) as first, listen("127.0.0.1", None) as second:
         port = first.getsockname()[1]

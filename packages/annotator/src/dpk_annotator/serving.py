@@ -177,7 +177,9 @@ class _Watcher(threading.Thread):
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small answers at once (TCP_NODELAY) only where the socket names its protocol;
+    # else each waits 40 ms for the other side.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name != "nt":  # there, it would share a port that another program has
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -35,9 +35,11 @@ _DRIVE = 0.03
 _LEAP = 3.0
 """Body sizes that an animal may be from where it was expected, when there is nobody else whom a
 detection could be of."""
+_CLEAN = 0.01
+"""Detections beyond the number of animals, on the running mean, below which there is nobody else."""
 _RATE = 0.1
-"""Of the running mean of scores by which slots are compared."""
-_USURP, _LONG = 2.0, 5
+"""Of running means: of scores, by which slots are compared, and of surplus."""
+_USURP, _LONG = 2.0, 2
 """How many times the mean score of an animal's slot a spare one needs to take its place, though
 the animal is seen; and for how many times the patience."""
 _PAUSE = 3
@@ -111,7 +113,7 @@ class FixedCountTracker(Tracker):
         *,
         start: float = 0.3,
         min_score: float = 0.1,
-        patience: int = 5,
+        patience: int = 20,
         noise: float | None = None,
         form: float = 1.0,
         turn: float = 1.0,
@@ -137,6 +139,7 @@ class FixedCountTracker(Tracker):
         )
         self._scale = BodyScale()
         self._drive = 1.0  # learned: how much the motion differs from what was presumed
+        self._surplus = 0.0
         self._last: int | None = None
         self._of = _slots(0)
         self._born = 0
@@ -195,7 +198,9 @@ class FixedCountTracker(Tracker):
         mine = (self._of["id"] >= 0)[:, None]
         strong = found.score >= self.start
         stages = [(mine, np.ones(len(found), bool), cost, _ALONE), (~mine, strong, cost, _ALONE)]
-        if strong.sum() <= (self.count or 0):
+        surplus = max(0, int(strong.sum()) - (self.count or 0))
+        self._surplus += _RATE * (surplus - self._surplus)
+        if self._surplus < _CLEAN:
             stages.insert(1, (mine, strong, self._leap_costs(number, found), _FORBIDDEN))
         rows, columns = np.empty(0, int), np.empty(0, int)
         for who, what, price, limit in stages:

@@ -36,7 +36,7 @@ _LEAP = 3.0
 """Body sizes that an animal may be from where it was expected, when there is nobody else whom a
 detection could be of."""
 _CLEAN = 0.01
-"""Detections beyond the number of animals, on the running mean, below which there is nobody else."""
+"""Detections beyond the number of animals, on the running mean, below which nothing is false."""
 _RATE = 0.1
 """Of running means: of scores, by which slots are compared, and of surplus."""
 _USURP, _LONG = 2.0, 2

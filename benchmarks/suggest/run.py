@@ -28,6 +28,7 @@ from machine import data_folder, describe_machine
 from dpk_core import AnnotationSet, TrainingGenerator
 from dpk_core.errors import DpkWarning
 from dpk_core.poses import Poses
+from dpk_core.services.engines import load_model
 from dpk_core.services.metrics import keypoint_errors
 from dpk_core.services.sources import open_source
 from dpk_core.services.splits import make_split
@@ -36,9 +37,12 @@ from dpk_core.services.video import VideoReader
 from dpk_core.tracks import Tracks
 from dpk_core.workflow.suggest import suggest_frames
 from dpk_models import StackedDenseNet
+from dpk_models.learner import set_weights, weights_of
 
 IN_IMAGES = ("random", "combined", "confidence", "entropy", "diversity")
 IN_VIDEOS = (*IN_IMAGES, "speed", "acceleration", "autoregression")
+FIRST = 3
+"""Times as many images as the later trainings, which go on from its weights."""
 STEADY = 0.6
 """Part of the time that is spent in training steps; the rest compiles, predicts and chooses."""
 MARGIN = 20
@@ -220,7 +224,8 @@ def simulate(
 ) -> None:
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(data.pool), data.start, replace=False)
-    model = train(data, rows, seed, images, path.parent / "first", path.stem.split("-")[0])
+    kept = path.parent / f"{path.stem.split('-')[0]}-first-{seed}.keras"
+    model = first_model(data, rows, seed, images, kept)
     rounds = [measure(model, data, rows, None)]
     for _ in range(options.rounds):
         found = model.predict(np.asarray(data.pool.images))
@@ -232,8 +237,11 @@ def simulate(
         assert len(np.intersect1d(chosen, free)) == data.add, "not what was asked for"
         errors = keypoint_errors(data.pool.keypoints[chosen], found[chosen][..., :2])
         rows = np.concatenate([rows, chosen])
+        before = weights_of(model.network)
         keras.backend.clear_session()
-        model = train(data, rows, seed, images)
+        model = network(data, rows, seed)
+        set_weights(model.network, before)
+        fit(model, images, len(rows))
         rounds.append(measure(model, data, rows, errors))
     say(f"{path.stem}: " + ", ".join(f"{r['mean']:.2f} px" for r in rounds))
     result = {
@@ -244,25 +252,22 @@ def simulate(
         Path(temporary).write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
-def train(
-    data: Data, rows: np.ndarray, seed: int, images: int, kept: Path | None = None, name: str = ""
+def first_model(
+    data: Data, rows: np.ndarray, seed: int, images: int, kept: Path
 ) -> StackedDenseNet:
-    """A new network on those rows; the first of each seed, which all ways share, is kept."""
-    from dpk_core.services.engines import load_model
-
-    file = None if kept is None else kept.with_name(f"{kept.name}-{name}-{seed}.keras")
-    if file is not None and file.exists():
-        model = load_model(file, "keras")
-        assert isinstance(model, StackedDenseNet)
-        return model
-    model = network(data, rows, seed)
-    model.fit(
-        epochs=max(1, round(images / len(rows))), n_workers=1, batch_size=4,
-        schedule="cosine", learning_rate=4e-3,
-    )  # fmt: skip
-    if file is not None:
-        model.save(file)
+    """Trained on those rows; all ways of a seed share it, so it is kept."""
+    if not kept.exists():
+        model = network(data, rows, seed)
+        fit(model, FIRST * images, len(rows))
+        model.save(kept)
+    model = load_model(kept, "keras")
+    assert isinstance(model, StackedDenseNet)
     return model
+
+
+def fit(model: StackedDenseNet, images: int, labelled: int) -> None:
+    epochs = max(1, round(images / labelled))
+    model.fit(epochs=epochs, n_workers=1, batch_size=4, schedule="cosine", learning_rate=4e-3)
 
 
 def network(data: Data, rows: np.ndarray, seed: int) -> StackedDenseNet:
@@ -310,7 +315,7 @@ def affordable(options: argparse.Namespace, data: Data) -> int:
     model = network(data, np.arange(data.start), 0)
     model.fit(epochs=steps, batch_size=4, n_workers=1, callbacks=[Clock()])
     speed = 4 / float(np.median(np.diff(times[2:])))
-    trainings = options.seeds * (1 + options.rounds * len(data.ways))
+    trainings = options.seeds * (FIRST + options.rounds * len(data.ways))
     share = data.share if len(options.data) > 1 else 1.0
     return max(200, int(STEADY * speed * 60 * options.budget * share / trainings))
 
@@ -335,7 +340,8 @@ def table(options: argparse.Namespace, sets: dict[str, Data]) -> list[str]:
             f"{name}: {one['pool']} images to choose from, {one['unseen']} unseen of another time",
             one["model"],
             f"{data.start} labelled at first, {data.add} more in each of {options.rounds} rounds; "
-            f"{one['images']} images a training; {len(first)} seeds",
+            f"{FIRST * one['images']} images in the first training, {one['images']} in each later; "
+            f"{len(first)} seeds",
             f"before: mean error {first.mean():.2f} px ({'  '.join(f'{v:.2f}' for v in first)})",
             "",
             f"{'':<16}{'moved':>7}{'mean':>8}{'of random':>11}{'+-':>6}{'median':>8}"

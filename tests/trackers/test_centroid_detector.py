@@ -11,7 +11,12 @@ from typer.testing import CliRunner
 from dpk_core import AnnotationSet, Skeleton, Source, Task, TrainingGenerator, write_annotations
 from dpk_core.centroids import Centroids
 from dpk_core.cli.app import app
-from dpk_core.errors import FileMissingError, ModelFileError, ValidationError
+from dpk_core.errors import (
+    FileMissingError,
+    ModelFileError,
+    OutputExistsError,
+    ValidationError,
+)
 from dpk_core.services.centroid_labels import label_centroids
 from dpk_core.services.centroid_matching import match_points, score_detections
 from dpk_core.services.engines import load_model
@@ -225,6 +230,27 @@ def test_through_track_video(exported, tmp_path):
         one = done.tracks[done.tracks.id == identity]
         assert np.abs(np.diff(one.x) - 1).max() < 1.5
         assert np.ptp(one.y) < 3
+
+
+def test_a_model_that_was_trained_again_tracks_anew(exported, tmp_path):
+    """Under the same name, as after another dpk train --force."""
+    onnx = pytest.importorskip("onnx")
+    with VideoWriter(tmp_path / "film.mp4", 25) as writer:
+        for i in range(3):
+            writer.write(np.repeat(paint(scatter(1, 3), i), 3, axis=2))
+    model = tmp_path / "detector.onnx"
+    model.write_bytes(exported.read_bytes())
+    video, settings = tmp_path / "film.mp4", {"model": str(model)}
+    track_video(video, detector="centroids", detector_settings=settings)
+    again = track_video(video, detector="centroids", detector_settings=settings)
+    assert again.n_before == again.n_frames
+    other = onnx.load(model)
+    other.doc_string = "trained again"
+    onnx.save(other, model)
+    with pytest.raises(OutputExistsError, match="is of another video, detector, tracker or sett"):
+        track_video(video, detector="centroids", detector_settings=settings)
+    done = track_video(video, detector="centroids", detector_settings=settings, overwrite=True)
+    assert done.n_before == 0
 
 
 def test_a_detector_is_no_pose_model(trained, tmp_path):

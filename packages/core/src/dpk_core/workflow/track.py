@@ -23,6 +23,7 @@ from dpk_core.errors import (
     VideoError,
 )
 from dpk_core.interfaces import Detector, Tracker
+from dpk_core.services.fingerprints import file_hash
 from dpk_core.services.plugins import registry
 from dpk_core.services.storage import read_tracks, write_tracks
 from dpk_core.services.storage.atomic import check_output
@@ -200,6 +201,7 @@ def _shared(
     """The detector's settings, and those of the tracker that it shares and the detector takes."""
     told = {k: v for k, v in (tracker_settings or {}).items() if k in tracker.shares}
     if told:
+        takes: Mapping[str, Any]
         try:
             takes = inspect.signature(detector.load()).parameters
         except (TypeError, ValueError):  # a callable that does not say what it takes
@@ -211,7 +213,20 @@ def _shared(
 def _description(spec: Spec, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     software = f"dpk-core {__version__}"
     origin = [p.origin for p in registry().plugins for _, s in p.specs if s == spec]
-    return {"name": spec.name, "settings": dict(settings or {}), "by": [software, *origin]}
+    about = {"name": spec.name, "settings": dict(settings or {}), "by": [software, *origin]}
+    files = {name: _content(value) for name, value in about["settings"].items()}
+    files = {name: content for name, content in files.items() if content is not None}
+    # A model that was trained again under the same name finds something else.
+    return {**about, "files": files} if files else about
+
+
+def _content(value: Any) -> str | None:
+    """A hash of the file that a setting names; None when it names none."""
+    try:
+        is_file = isinstance(value, (str, PathLike)) and Path(value).is_file()
+    except (OSError, ValueError):  # a text that can be no path
+        return None
+    return file_hash(Path(value)) if is_file else None
 
 
 def _make(spec: Spec, settings: Mapping[str, Any] | None, kind: type) -> Any:

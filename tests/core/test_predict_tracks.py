@@ -93,6 +93,32 @@ def test_turned_crops_map_back_too(crop_model, video, tracks):
     np.testing.assert_allclose(steps, 1, atol=1e-4)
 
 
+def test_somebody_at_the_corner_of_the_frame(crop_model, video, tmp_path):
+    """Crops reach beyond the frame, black there; poses are in the video's pixels all the same."""
+    corners = np.array([[0.0, 0.0], [63.0, 0.0], [0.0, 47.0], [63.0, 47.0]])
+    rows = Tracks(np.repeat(np.arange(40), 4), np.tile([0, 1, 2, 3], 40), *np.tile(corners.T, 40))
+    write_tracks(tmp_path / "corner.tracks.h5", rows)
+    done = predict_video(crop_model, video, tracks=tmp_path / "corner.tracks.h5")
+    poses = read_poses(done.output)
+    assert len(poses) == 160
+    with VideoReader(video) as reader:
+        frames = reader[list(range(40))].astype(int).sum(axis=3)
+    padded = np.pad(frames, ((0, 0), (SIDE, SIDE), (SIDE, SIDE)))
+    for point, frame, who in zip(poses.keypoints[:, 0], poses.frames, poses.track_ids, strict=True):
+        # Half a pixel beside the middle of a crop of an even side lies the centre.
+        left, top = (corners[who] - (SIDE - 1) / 2 + SIDE + 0.5).astype(int)
+        lefts = [left - 1, left]
+        found = []
+        for x0 in lefts:
+            for y0 in (top - 1, top):
+                crop = padded[frame, y0 : y0 + SIDE, x0 : x0 + SIDE]
+                y, x = np.unravel_index(crop.argmax(), crop.shape)
+                found.append((x + x0 - SIDE, y + y0 - SIDE))
+        assert tuple(point.astype(int)) in found
+        assert (point >= -0.5).all()
+        assert (point <= [63.5, 47.5]).all()
+
+
 @pytest.mark.parametrize("stop_after", [8, 24, 48])
 def test_stopped_it_carries_on_to_the_same_end(crop_model, video, tracks, tmp_path, stop_after):
     whole = predict_video(crop_model, video, tmp_path / "whole.h5", tracks=tracks, batch_size=8)

@@ -252,7 +252,7 @@ def _shape(found: Detections) -> np.ndarray | None:
     if found.keypoints is None:
         return None
     points = found.keypoints.astype(np.float64)
-    known: np.ndarray = np.isfinite(points).all(axis=2)
+    known = np.asarray(np.isfinite(points).all(axis=2))
     count = known.sum(axis=1)[:, None]
     points = np.where(known[..., None], points, 0)
     center = points.sum(axis=1) / np.maximum(count, 1)

@@ -409,6 +409,16 @@ def test_a_frame_that_stands_twice_is_joined(package: Path) -> None:
     assert len({(s.video, s.frame, s.individual) for s in labels.sources}) == 6
 
 
+def test_partners_are_guessed_where_a_file_has_no_symmetries_at_all(tmp_path: Path) -> None:
+    """Otherwise mirrored images would teach a model that left is right."""
+    for symmetries, guessed in (([], (-1, 2, 1, -1)), ([(0, 3)], (3, -1, -1, 0))):
+        video, skeleton = picture_video(tmp_path), sleap_skeleton(symmetries=symmetries)
+        frames = [sio.LabeledFrame(video, 0, [instance(skeleton, np.full((4, 2), 2.0))])]
+        path = save(sio.Labels(frames, [video], [skeleton]), tmp_path / f"{len(symmetries)}.slp")
+        assert FORMAT.read(path).skeleton.swap == guessed
+    assert set(FORMAT.read(tmp_path / "0.slp", guess_swaps=False).skeleton.swap) == {-1}
+
+
 def test_edges_that_no_tree_has_are_reported(tmp_path: Path) -> None:
     video = picture_video(tmp_path)
     skeleton = sleap_skeleton([(0, 1), (1, 2), (2, 0), (3, 2)], [(1, 2), (0, 3)])

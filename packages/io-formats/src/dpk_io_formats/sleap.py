@@ -75,6 +75,7 @@ class SleapFormat(PoseFormat):
         missing: str = "error",
         invisible: str = "missing",
         waiting: bool = True,
+        guess_swaps: bool = True,
         video: str | int | None = None,
         center: str = "box",
         **options: Any,
@@ -101,6 +102,10 @@ class SleapFormat(PoseFormat):
         waiting
             For labels: whether frames without labels are rows too: those that SLEAP suggests, and
             those without any instance. Default True.
+        guess_swaps
+            For labels: where the file has no symmetries at all, take nodes as partners under a
+            mirror whose names differ only in left and right. Without partners, training on mirrored
+            images could not tell left from right.
         video
             For poses and tracks: name or number of the video, where several have any.
         center
@@ -116,8 +121,15 @@ class SleapFormat(PoseFormat):
         """
         path = Path(path)
         losses = LossReport() if report is None else report
-        known = {
-            "annotations": ("skeleton", "videos", "missing", "invisible", "waiting"),
+        known: dict[str, tuple[str, ...]] = {
+            "annotations": (
+                "skeleton",
+                "videos",
+                "missing",
+                "invisible",
+                "waiting",
+                "guess_swaps",
+            ),
             "poses": ("skeleton", "video"),
             "tracks": ("skeleton", "video", "center"),
         }
@@ -126,6 +138,7 @@ class SleapFormat(PoseFormat):
         given = {
             "skeleton": skeleton, "videos": videos, "missing": missing, "invisible": invisible,
             "waiting": _yes(waiting, "waiting"), "video": video, "center": center,
+            "guess_swaps": _yes(guess_swaps, "guess_swaps"),
         }  # fmt: skip
         parameters = inspect.signature(self.read).parameters
         options |= {n: value for n, value in given.items() if value != parameters[n].default}

@@ -16,6 +16,7 @@ from dpk_core.services.video_paths import file_name, locate
 from dpk_io_formats.gathered import is_numbering
 from dpk_io_formats.image_paths import IMAGE_SUFFIXES
 from dpk_io_formats.images import Images
+from dpk_io_formats.name_graph import partners
 from dpk_io_formats.plain_hdf5 import opened
 from dpk_io_formats.sleap_adapter import (
     MISSING,
@@ -66,6 +67,7 @@ def read_labels(
     missing: str = "error",
     invisible: str = MISSING,
     waiting: bool = True,
+    guess_swaps: bool = True,
 ) -> AnnotationSet:
     """A row for each user's instance; for the options see `SleapFormat.read`.
 
@@ -91,6 +93,8 @@ def read_labels(
     with opened(path) as file:
         points = read_points(file, header, frames, instances, USER)
     ours = from_sleap_skeleton(header.skeletons[chosen], path, report)
+    if guess_swaps and not header.skeletons[chosen].symmetries:
+        ours = attrs.evolve(ours, swap=partners(ours.names))
     labels = labels_of_points(points.xy, points.visible, points.complete, invisible, report)
     rows = _rows(header, frames, instances, waiting, report)
     finder = _Finder(header, None if videos is None else Path(videos))

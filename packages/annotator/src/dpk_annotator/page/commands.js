@@ -47,6 +47,8 @@ const COMMANDS = {
     if (row === null) app.notices.brief("All images are finished.");
     else app.go(row);
   },
+  "next-suggested": (app) => app.emit("suggested", 1),
+  "previous-suggested": (app) => app.emit("suggested", -1),
   search: () => {
     const input = /** @type {HTMLInputElement} */ (document.getElementById("number"));
     input.focus();

@@ -32,6 +32,8 @@ export const ACTIONS = [
   { "id": "forward", "group": "Images", "text": "10 images on", "keys": [">", ".", "Shift+e"] },
   { "id": "back", "group": "Images", "text": "10 images back", "keys": ["<", ",", "Shift+q"] },
   { "id": "next-unlabelled", "group": "Images", "text": "Next image that is not finished", "keys": ["u", "Shift+f"] },
+  { "id": "next-suggested", "group": "Images", "text": "Next image that the partner suggests", "keys": ["]", "6"] },
+  { "id": "previous-suggested", "group": "Images", "text": "Suggested image before", "keys": ["[", "Shift+r"] },
   { "id": "search", "group": "Images", "text": "Go to an image by its number", "keys": ["/", "Ctrl+g", "1"] },
   { "id": "finished", "group": "This image", "text": "Finished, or not", "keys": ["f"] },
   { "id": "reset", "group": "This image", "text": "Reset: clear all its labels", "keys": ["r"] },

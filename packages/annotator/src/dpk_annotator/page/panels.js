@@ -7,6 +7,7 @@
 import { displayPanel } from "./panels/display.js";
 import { historyPanel } from "./panels/history.js";
 import { labelPanel } from "./panels/label.js";
+import { partnerPanel } from "./panels/partner.js";
 import { skeletonPanel } from "./panels/skeleton.js";
 
 /** @typedef {{element: HTMLElement, shown?: () => void, hidden?: () => void}} PanelView */
@@ -19,4 +20,4 @@ import { skeletonPanel } from "./panels/skeleton.js";
  */
 
 /** @type {Panel[]} */
-export const PANELS = [labelPanel, displayPanel, skeletonPanel, historyPanel];
+export const PANELS = [labelPanel, partnerPanel, displayPanel, skeletonPanel, historyPanel];

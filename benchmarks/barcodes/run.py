@@ -145,7 +145,7 @@ def identities_table(frames: int, seed: int, output: Path) -> list[str]:
         total = total.plus(Tally(**log.get(str(frame), functools.partial(measure, frame))))
     read = len(total.centre) + total.wrong + total.false
     return [
-        f"soft (ours) on 5x5 double, {frames} more pictures, usual and hard by turns, 24, 18, 16 px:",
+        f"soft (ours) on 5x5 double, {frames} more pictures, usual and hard, 24, 18, 16 px:",
         f"{read} readings of {total.tags} tags, {total.wrong} with a wrong identity, {total.false} "
         "where no tag is",
     ]

@@ -138,15 +138,11 @@ def test_channels_that_no_picture_has_are_shown_as_far_as_they_go() -> None:
 def test_a_cache_holds_so_many_bytes_and_the_last_ones() -> None:
     cache, made = ByteCache(100), []
 
-    def make(key: int) -> bytes:
-        made.append(key)
-        return bytes(30)
-
     for key in (1, 2, 3, 1, 4, 1, 3, 2):
-        cache.get(key, make)
+        cache.get(key, lambda key=key: made.append(key) or bytes(30))
     assert made == [1, 2, 3, 4, 2]
     assert cache.held == 90
-    assert cache.get(9, lambda _: bytes(101)) == bytes(101)
+    assert cache.get(9, lambda: bytes(101)) == bytes(101)
     assert cache.held == 90
     cache.clear()
     assert cache.held == 0
@@ -329,6 +325,33 @@ def test_images_that_were_added_are_told_of(client, served, labels_file, annotat
     assert len(client.get("api/rows").json["status"]) == 7
     assert client.get("api/images/6").status == 200
     assert "1 images were added" in client.get("api/set").json["warnings"][0]
+
+
+def test_images_keep_their_address_when_another_server_begins_the_journal(
+    client, served: Context, labels_file
+) -> None:
+    given = client.get("api/set").json["set_id"]
+    with Store.open(labels_file, background=False) as other:
+        other.apply([(2, MoveKeypoint("head", 3, 4))], 0, "anna")
+        assert client.get("api/rows/2").json["points"]["head"][0] == 3
+        assert client.get("api/set").json["set_id"] == other.set_id != given
+        for name in (given, other.set_id):
+            assert client.get(f"api/images/2?set={name}").status == 200
+
+
+def test_images_of_another_set_get_another_address(
+    client, served: Context, write_set, annotations
+) -> None:
+    given = client.get("api/set").json["set_id"]
+    client.get(f"api/images/2?set={given}")
+    write_set(keypoints=annotations.keypoints + 1)
+    served.store.poll()
+    assert client.get(f"api/images/2?set={given}").status == 200, "other labels, the same images"
+    write_set(images=np.full((6, 24, 32, 1), 9, np.uint8))
+    served.store.poll()
+    assert client.get(f"api/images/2?set={given}").status == 404
+    now = client.get("api/set").json["set_id"]
+    assert (decoded(client.get(f"api/images/2?set={now}").body) == 9).all()
 
 
 # -- events ---------------------------------------------------------------------------------------

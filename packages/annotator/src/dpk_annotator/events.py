@@ -20,10 +20,6 @@ _LONGEST_QUEUE = 200
 Event = tuple[str, dict[str, Any]]
 
 
-class TooManyListenersError(Exception):
-    """More pages listen than this server wants to serve."""
-
-
 class _Listener:
     """The events that one page has not been sent yet."""
 
@@ -88,7 +84,7 @@ class Hub:
         listener = _Listener()
         with self._lock:
             if self._closed or len(self._listeners) >= MOST_LISTENERS:
-                raise TooManyListenersError
+                return
             self._listeners.add(listener)
         try:
             yield b"retry: 1000\n\n"

@@ -38,6 +38,7 @@ from dpk_annotator.set_file import (
     Signature,
     Stamp,
     check_writable,
+    image_digests,
     nobody_writes,
     read_set,
     signature,
@@ -90,6 +91,7 @@ class HeldSet:
         self._guesses = Guesses()
         self._guesses_version: str | None = None
         self._closed = False
+        self._known_ids: set[str] = set()
         self._updater = Updater(self._update_quietly, UPDATE_AFTER, UPDATE_LATEST)
         self._background = background and not read_only
         self._take(disk, opened)
@@ -205,6 +207,7 @@ class HeldSet:
     def _take(self, disk: SetOnDisk, opened: Opened) -> None:
         self._disk, self._ledger, self._file_seq = disk, opened.ledger, opened.file_seq
         self._set_id, self._place = opened.set_id, opened.place
+        self._known_ids.add(opened.set_id)
         # The next look at the file takes in what another program has put into it.
         self._signature = None if opened.file_seq == NOT_WRITTEN else disk.signature
         self._place_seen = _look(self._place)
@@ -316,7 +319,8 @@ class HeldSet:
             stamp = Stamp(journal.set_id, seq, labels.fingerprint())
             self._signature = write_set(self.path, labels, stamp, self._signature)
             self._file_seq = seq
-            self._disk.close()  # of the file that was; images are read from the new one
+            self._disk.close()  # of the file that was; from now on images come from the new one
+            _ = self._disk.annotations.images[:0]
             with self._lock:
                 with journal.transaction():
                     journal.note_written(seq, stamp.fingerprint, seq)
@@ -385,10 +389,18 @@ class HeldSet:
     def _reopen(self, disk: SetOnDisk) -> None:
         """Nobody has edited yet: take the file as it is now."""
         opened = open_journal(self.path, disk, read_only=True)
+        if not _show_the_same(self._disk, disk):
+            self._known_ids.clear()
         self._disk.close()
         self._take(disk, opened)
         self._signature = disk.signature
         self.on_change(Changed(self._ledger.seq, None, FILE))
+
+
+def _show_the_same(old: SetOnDisk, new: SetOnDisk) -> bool:
+    """Whether a file has the images of another one, and perhaps more."""
+    known = image_digests(old.annotations.images)
+    return image_digests(new.annotations.images, list(known)) == known
 
 
 def _look(place: Path) -> Signature | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
@@ -22,21 +22,21 @@ class ByteCache:
         self._room = n_bytes
         self._held = 0
         self._lock = threading.Lock()
-        self._values: OrderedDict[int, bytes] = OrderedDict()
+        self._values: OrderedDict[Hashable, bytes] = OrderedDict()
 
     @property
     def held(self) -> int:
         """Bytes of all values in it."""
         return self._held
 
-    def get(self, key: int, make: Callable[[int], bytes]) -> bytes:
+    def get(self, key: Hashable, make: Callable[[], bytes]) -> bytes:
         """The value, made when it is not there."""
         with self._lock:
             found = self._values.get(key)
             if found is not None:
                 self._values.move_to_end(key)
                 return found
-        value = make(key)
+        value = make()
         with self._lock:
             if key not in self._values and len(value) <= self._room:
                 self._values[key] = value
@@ -60,7 +60,9 @@ def png(image: np.ndarray) -> bytes:
     """
     import cv2
 
-    return _encoded(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
+    # Of camera images, runs alone (RLE) leave less to do and often less to send.
+    strategy = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    return _encoded(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL, *strategy])
 
 
 def jpeg(image: np.ndarray, quality: int = 92) -> bytes:

@@ -81,24 +81,27 @@ class SetRoutes:
     def image(self, request: Request, _: dict[str, Any]) -> Response:
         row = self._row(request)
         self._check_set(request)
-        content = self._context.images.get(row, lambda row: png(self._store.image(row)))
+        key = (self._store.set_id, row)
+        content = self._context.images.get(key, lambda: png(self._store.image(row)))
         return Response(content, media_type="image/png", headers=_FOREVER)
 
     def thumbnail(self, request: Request, _: dict[str, Any]) -> Response:
         row = self._row(request)
         self._check_set(request)
-        content = self._context.thumbnails.get(row, lambda row: thumbnail(self._store.image(row)))
+        key = (self._store.set_id, row)
+        content = self._context.thumbnails.get(key, lambda: thumbnail(self._store.image(row)))
         return Response(content, media_type="image/jpeg", headers=_FOREVER)
 
     def history(self, request: Request, _: dict[str, Any]) -> Response:
-        limit = number(request, "limit", 100) or 1
-        entries = self._store.history(number(request, "before"), min(limit, MOST_HISTORY))
-        moments = [
-            {"seq": seq, "time": time, "text": "before a pause"}
-            for seq, time in self._store.pauses()
-        ]
-        moments.append({"seq": 0, "time": None, "text": "before the first edit"})
+        limit, before = number(request, "limit", 100) or 1, number(request, "before")
+        entries = self._store.history(before, min(limit, MOST_HISTORY))
+        moments = self._moments() if before is None else []
         return Json({"entries": [_entry_json(entry) for entry in entries], "moments": moments})
+
+    def _moments(self) -> list[dict[str, Any]]:
+        pauses = self._store.pauses()
+        moments = [{"seq": seq, "time": time, "text": "before a pause"} for seq, time in pauses]
+        return [*moments, {"seq": 0, "time": None, "text": "before the first edit"}]
 
     def _row(self, request: Request) -> int:
         row = row_of(request)
@@ -108,7 +111,7 @@ class SetRoutes:
 
     def _check_set(self, request: Request) -> None:
         """An image is kept by browsers for good, so it must not be asked for of another set."""
-        if request.query_params.get("set", self._store.set_id) != self._store.set_id:
+        if not self._store.is_named(request.query_params.get("set", self._store.set_id)):
             raise HTTPException(404, "this is another set now; load the page again")
 
     def _videos(self) -> list[dict[str, Any]]:

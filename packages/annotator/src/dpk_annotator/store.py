@@ -49,6 +49,13 @@ class Store(HeldSet):
         journal = self._ledger.journal
         return self._set_id if journal is None else journal.set_id
 
+    def is_named(self, set_id: str) -> bool:
+        """Whether a name that somebody was given before stands for these images.
+
+        A set whose journal another process has begun takes that journal's name.
+        """
+        return set_id == self.set_id or set_id in self._known_ids
+
     @property
     def revision(self) -> int:
         """Number of the last edit."""

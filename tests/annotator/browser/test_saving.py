@@ -187,3 +187,23 @@ def test_a_set_that_can_only_be_looked_at_takes_no_edits(serve, open_page, make_
     hand.press("f", "w", "r")
     assert hand.page.evaluate("dpk.queue.waiting.length") == 0
     assert hand.page.locator(".progress").text_content() == "0 of 4"
+
+
+@pytest.mark.parametrize("mine", [True, False], ids=["all the same", "leave it"])
+def test_undoing_what_somebody_else_has_changed_asks_first(serve, open_page, make_set, mine):
+    served = serve(make_set())
+    one, other = open_page(served), open_page(served)
+    one.click(10, 10)
+    other.page.locator(".progress", has_text="1 of 4").wait_for()
+    other.press("Shift+Tab", "Tab", "Shift+d")
+    other.saved()
+    there = served.point(0, "nose")
+    one.page.locator(".keypoint", has_text=f"nose{there[0]:.1f}").wait_for()
+    one.press("z")
+    dialog = one.page.locator("dialog.conflict")
+    dialog.get_by_role("button", name="all the same" if mine else "Keep theirs").click()
+    one.saved()
+    assert served.point(0, "nose")[3] is not mine
+    assert (served.point(0, "nose") == there) is not mine
+    progress = "0 of 4" if mine else "1 of 4"
+    one.page.locator(".progress", has_text=progress).wait_for()

@@ -55,6 +55,7 @@ def test_names_are_text_and_nothing_else(serve, open_page, make_set):
         '"><script>alert(2)</script>',
         "頭 ‮ח",
         "__proto__",
+        "constructor",
         "n" * 300,
     )
     served = serve(make_set(names=names))
@@ -69,7 +70,14 @@ def test_names_are_text_and_nothing_else(serve, open_page, make_set):
     hand.page.locator(".history li").first.wait_for()
     hand.saved()
     assert hand.page.locator("main img, aside img, aside script").count() == 0
-    assert [served.point(0, name)[3] for name in names] == [True] * 5
+    assert [served.point(0, name)[3] for name in names] == [True] * len(names)
+    # Swapping, finishing, undoing and clearing work on them as on any other.
+    hand.page.locator("#stage").focus()
+    hand.press("Shift+Tab", "c", "f", "t", "z", "z", "z")
+    hand.saved()
+    assert [served.point(0, name)[3] for name in names] == [True] * len(names)
+    hand.page.get_by_role("tab", name="Label").click()
+    assert hand.page.locator('.keypoint[data-kind="label"]').count() == len(names)
     assert not hand.problems
 
 

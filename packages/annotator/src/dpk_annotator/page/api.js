@@ -94,29 +94,51 @@ export async function fetchImage(row, setId, signal, priority = "high") {
   return createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
 }
 
+/** Milliseconds after which a line is opened again that the browser has given up. */
+const LINE_PAUSE = 5000;
+/** A tab that is out of sight so long hangs up: browsers allow few lines to one server. */
+const OUT_OF_SIGHT = 10_000;
+
 /**
- * Hear what happens on the server.
+ * Hear what happens on the server, for as long as the tab is seen.
  *
  * @param {string} client
  * @param {Record<string, (value: any) => void>} listeners By event; `back` is called when the line
  *   stands again after it was cut.
- * @returns {EventSource}
  */
 export function listen(client, listeners) {
-  const source = new EventSource(`api/events?client=${encodeURIComponent(client)}`);
+  let source = null;
   let cut = false;
-  source.addEventListener("error", () => {
+  let timer = 0;
+  const hangUp = () => {
+    source?.close();
+    source = null;
     cut = true;
+  };
+  const call = () => {
+    clearTimeout(timer);
+    if (source) return;
+    source = new EventSource(`api/events?client=${encodeURIComponent(client)}`);
+    source.addEventListener("error", () => {
+      cut = true;
+      if (source?.readyState !== EventSource.CLOSED) return;
+      hangUp();
+      timer = setTimeout(call, LINE_PAUSE);
+    });
+    source.addEventListener("open", () => {
+      if (cut) listeners.back?.(null);
+      cut = false;
+    });
+    for (const [name, listener] of Object.entries(listeners)) {
+      if (name !== "back") source.addEventListener(name, (event) => listener(JSON.parse(event.data)));
+    }
+  };
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(timer);
+    if (document.hidden) timer = setTimeout(hangUp, OUT_OF_SIGHT);
+    else call();
   });
-  source.addEventListener("open", () => {
-    if (cut) listeners.back?.(null);
-    cut = false;
-  });
-  for (const [name, listener] of Object.entries(listeners)) {
-    if (name === "back") continue;
-    source.addEventListener(name, (event) => listener(JSON.parse(event.data)));
-  }
-  return source;
+  call();
 }
 
 /** A text that nobody else has; also where the page is not in a secure context. */

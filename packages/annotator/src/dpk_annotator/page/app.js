@@ -14,7 +14,7 @@ import { Emitter } from "./emitter.js";
 import { Images } from "./images.js";
 import { Keys } from "./keys.js";
 import { KeyHandler } from "./keyboard.js";
-import { applyEdit, confirmable, difference, isAnnotated, partsOf } from "./labels.js";
+import { applyEdit, confirmable, difference, isAnnotated, isNothing, partsOf } from "./labels.js";
 import { Loupe } from "./loupe.js";
 import { marksOf } from "./marks.js";
 import { Notices } from "./notices.js";
@@ -276,7 +276,7 @@ export class App extends Emitter {
 
   #push(path, body, shown) {
     const { row, state } = this;
-    if (!state || !this.#mayEdit()) return;
+    if (!state || !this.#mayEdit() || isNothing(difference(state, applyEdit(state, shown, this.skeleton)))) return;
     this.#done.push({ row, before: state });
     this.#undone = [];
     this.queue.push(path, { base: this.rows.confirmed(row).revision, ...body }, row, shown);

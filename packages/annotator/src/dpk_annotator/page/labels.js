@@ -111,14 +111,14 @@ const CHANGES = {
   finished: (state, { finished }, skeleton) => {
     if (!finished) return { finished };
     /** @type {Record<string, Point>} */
-    const points = {};
+    const points = byName();
     for (const name of skeleton.names) points[name] = annotated(state.points[name] ?? UNTOUCHED);
     return { finished, points };
   },
   swap: (state, _, skeleton) => {
     const { names } = skeleton;
     /** @type {Record<string, Point>} */
-    const points = {};
+    const points = byName();
     flipOrder(skeleton).forEach((from, to) => {
       points[names[to]] = state.points[names[from]] ?? UNTOUCHED;
     });
@@ -160,7 +160,7 @@ export function applyEdit(state, edit, skeleton) {
  */
 export function difference(before, after) {
   /** @type {Edit} */
-  const patch = { kind: "patch", points: {}, flag: null, note: null, finished: null };
+  const patch = { kind: "patch", points: byName(), flag: null, note: null, finished: null };
   for (const [name, point] of Object.entries(after.points)) {
     if (!samePoint(before.points[name], point)) patch.points[name] = point;
   }
@@ -169,6 +169,14 @@ export function difference(before, after) {
   }
   return patch;
 }
+
+/**
+ * Whether a patch changes nothing.
+ *
+ * @param {Edit} patch
+ */
+export const isNothing = ({ points, flag, note, finished }) =>
+  !Object.keys(points).length && flag === null && note === null && finished === null;
 
 /**
  * The guesses that a person may take over: good enough, and not labelled yet.
@@ -180,7 +188,7 @@ export function difference(before, after) {
  */
 export function confirmable(state, keypoints, threshold) {
   /** @type {Record<string, Point>} */
-  const points = {};
+  const points = byName();
   for (const [name, [x, y, score]] of Object.entries(state.guess?.points ?? {})) {
     if (x === null || y === null || score < threshold || isAnnotated(state.points[name])) continue;
     if (!keypoints || keypoints.includes(name)) points[name] = [x, y, VISIBLE, true];
@@ -197,16 +205,21 @@ export function samePoint(a, b) {
   return a.every((value, i) => value === b[i]);
 }
 
+/** Values by name, whatever the name is: `__proto__` is one like any other. */
+function byName() {
+  return Object.create(null);
+}
+
 function withPoints(state, points) {
   return { points: { ...state.points, ...points } };
 }
 
 function taken(state, points, overwrite) {
   /** @type {Record<string, Point>} */
-  const chosen = {};
+  const chosen = byName();
   for (const [name, point] of Object.entries(points)) {
     const free = overwrite || !isAnnotated(state.points[name]);
-    if (name in state.points && !isMissing(point) && free) chosen[name] = annotated(point);
+    if (Object.hasOwn(state.points, name) && !isMissing(point) && free) chosen[name] = annotated(point);
   }
   return chosen;
 }

@@ -48,7 +48,8 @@ export function markOf(state, name) {
     if (isMissing(point)) return null;
     return { x: point[0], y: point[1], kind: point[2] === HIDDEN ? "hidden" : "label", score: null };
   }
-  const guess = state.guess?.points[name];
+  const guesses = state.guess?.points ?? {};
+  const guess = Object.hasOwn(guesses, name) ? guesses[name] : null;
   if (guess && guess[0] !== null) return { x: guess[0], y: guess[1], kind: "guess", score: guess[2] };
   if (!isMissing(point)) return { x: point[0], y: point[1], kind: "guess", score: null };
   return null;

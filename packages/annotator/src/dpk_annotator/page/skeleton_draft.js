@@ -40,7 +40,7 @@ export class SkeletonDraft {
   body() {
     const at = (item) => (item ? this.items.indexOf(item) : -1);
     /** @type {Record<string, string>} */
-    const renamed = {};
+    const renamed = Object.create(null);
     for (const { origin, name } of this.items) if (origin !== null && origin !== name) renamed[origin] = name;
     return {
       names: this.items.map(({ name }) => name),

@@ -24,7 +24,7 @@ export class Thumbs {
     this.rows = rows;
     this.setId = setId;
     this.choose = choose;
-    this.room = element("div", { class: "room" });
+    this.room = element("div", { class: "room", role: "presentation" });
     this.empty = element("p", { class: "empty", text: "No image passes this filter.", hidden: true });
     host.replaceChildren(this.room, this.empty);
     host.addEventListener("scroll", () => this.#later());
@@ -51,6 +51,7 @@ export class Thumbs {
       this.host.scrollLeft = left - clientWidth / 2 + WIDTH / 2;
     }
     this.#later();
+    this.host.setAttribute("aria-activedescendant", `thumb-${row}`);
     this.#mark(before);
     this.#mark(row);
   }
@@ -101,6 +102,7 @@ export class Thumbs {
       {
         type: "button",
         class: "thumb",
+        id: `thumb-${row}`,
         role: "option",
         tabIndex: -1,
         "aria-setsize": total,

@@ -58,6 +58,10 @@ class LabelPanel {
     app.on("set", () => this.#build());
     app.on("row state active set", () => this.#later());
     app.on("note", () => this.note.focus());
+    // A note that is being written when the page is closed is one, too.
+    addEventListener("pagehide", () => {
+      if (document.activeElement === this.note) app.setNote(this.note.value);
+    });
     this.#build();
   }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -20,7 +22,7 @@ from dpk_core import (
     write_poses,
 )
 from dpk_core.cli.app import app
-from dpk_core.errors import OutputExistsError, PluginError, ValidationError
+from dpk_core.errors import OutputExistsError, PluginError, ValidationError, VideoError
 from dpk_core.services.storage import PosesWriter
 from dpk_core.specs import DetectorSpec, TrackerSpec
 from dpk_core.swaps import swap_candidates
@@ -339,6 +341,32 @@ def test_images_of_changing_size_are_refused_by_name(tmp_path):
     with pytest.raises(ValidationError, match=r"2\.png has 80x160 pixels.*before it 96x160"):
         track_video(folder)
     assert not (tmp_path / "images.tracks.h5").exists()
+
+
+def test_a_video_whose_size_changes_is_tracked_up_to_there(tmp_path):
+    path = tmp_path / "joined.h264"
+    with path.open("wb") as file:
+        for height, width in (SIZE, (64, 128)):
+            file.write(stream_of(height, width))
+    with pytest.raises(VideoError, match=r"frame 10 is 128x64 pixels(.|\n)*before the damage are"):
+        track_video(path)
+    tracks = read_tracks(tmp_path / "joined.tracks.h5")
+    assert tracks.frame.tolist() == list(range(10))
+    np.testing.assert_allclose(tracks.x, 36 + np.arange(10), atol=1)
+
+
+def stream_of(height, width, n=10):
+    """A bare H.264 stream, as parts of films are joined by some programs."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=20)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i in range(n):
+            frame = np.full((height, width, 3), 20, np.uint8)
+            frame[30:42, 31 + i : 43 + i] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode())
+    return buffer.getvalue()
 
 
 def test_a_track_of_a_single_frame(tmp_path):

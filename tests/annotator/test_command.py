@@ -177,4 +177,6 @@ def test_addresses_for_here_and_for_afar(monkeypatch) -> None:
     assert address.tunnel == "ssh -N -L 8710:127.0.0.1:8710 anna@lab7"
     assert Address("::1", 8710, "T").url == "http://[::1]:8710/T/"
     assert Address("0.0.0.0", 8710, "T").url == "http://127.0.0.1:8710/T/"
+    assert address.network_url is None
+    assert Address("0.0.0.0", 8710, "T").network_url == "http://lab7:8710/T/"
     assert Address("192.168.1.7", 80, "T").url == "http://192.168.1.7:80/T/"

@@ -75,7 +75,10 @@ def command(
 
     def ready(address: Address) -> None:
         say(f"{prepared.path} is at {address.url}")
-        note(f"From another computer: {address.tunnel}")
+        if address.network_url is None:
+            note(f"From another computer: {address.tunnel}")
+        else:
+            note(f"From another computer, without encryption: {address.network_url}")
         note("Ctrl-C stops.")
         if browser:
             _open_browser(address.url)

@@ -53,6 +53,13 @@ class Address:
         return f"http://{host}:{self.port}/{self.token}/"
 
     @property
+    def network_url(self) -> str | None:
+        """What to open on another computer; None when only this one is served."""
+        if self.host not in _ANYWHERE:
+            return None
+        return f"http://{socket.gethostname()}:{self.port}/{self.token}/"
+
+    @property
     def tunnel(self) -> str:
         """What to type on another computer, which then opens the same address."""
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -178,12 +180,14 @@ class FixedCountTracker(Tracker):
         """The pieces that all slots saw, put together anew with all that is known at the end."""
         if not self._pieces or not self.count:
             return tracks
-        names = list(COLUMNS)
-        pieces = Tracks(**{k: np.concatenate([getattr(p, k) for p in self._pieces]) for k in names})
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in self._pieces]) for name in COLUMNS
+        }
+        pieces = Tracks(**columns)
         shapes, tags = self._evidence.of(pieces)
-        forms = np.concatenate(self._forms)
         online = _ids_of(pieces, tracks)
-        who = _as_before(chain(pieces, self.count, forms, tags, online), online, self.count)
+        who = chain(pieces, self.count, np.concatenate(self._forms), tags, online)
+        who = _as_before(who, online, self.count)
         kept = np.flatnonzero(who >= 0)
         whole = attrs.evolve(pieces, id=who, provenance=tracks.provenance)[kept]
         shapes, tags = shapes[kept], tags[kept]

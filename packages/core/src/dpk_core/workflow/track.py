@@ -213,7 +213,11 @@ def _shared(
 def _description(spec: Spec, settings: Mapping[str, Any] | None) -> dict[str, Any]:
     software = f"dpk-core {__version__}"
     origin = [p.origin for p in registry().plugins for _, s in p.specs if s == spec]
-    about = {"name": spec.name, "settings": dict(settings or {}), "by": [software, *origin]}
+    about: dict[str, Any] = {
+        "name": spec.name,
+        "settings": dict(settings or {}),
+        "by": [software, *origin],
+    }
     files = {name: _content(value) for name, value in about["settings"].items()}
     files = {name: content for name, content in files.items() if content is not None}
     # A model that was trained again under the same name finds something else.

@@ -126,6 +126,12 @@ def test_a_timeline_of_confidence_and_speed(client, served, poses) -> None:
     assert columns["frames_per_bin"] == 9
     assert len(columns["confidence"]) == columns["bins"] == 7
     assert columns["confidence"][4] == 0.25
+    closer = client.get("api/poses/0/columns?bins=5&start=38&stop=43").json
+    assert (closer["start"], closer["bins"], closer["frames_per_bin"]) == (38, 5, 1)
+    assert closer["confidence"] == [0.75, 0.75, 0.25, 0.75, 0.75]
+    assert closer["speed"] == speeds[38:43]
+    assert client.get("api/poses/0/columns?start=70").json["bins"] == 0
+    assert client.get("api/poses/0/columns?start=58&stop=90").json["bins"] == 2
     rows = client.get("api/poses/0/frames?start=20&stop=22").json["rows"]
     assert [(frame, track) for frame, track, _ in rows] == [(20, 0), (20, 1), (21, 0), (21, 1)]
     assert rows[1][2][2] == [None, None, 0.0]

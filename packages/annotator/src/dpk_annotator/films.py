@@ -136,7 +136,7 @@ class Films:
         reader = self._reader(number)
         if not 0 <= frame < len(reader):
             raise ValidationError(f"frame: expected 0 to {len(reader) - 1}, found {frame}")
-        return self._frames.get((number << 40) + frame, lambda _: jpeg(reader[frame]))
+        return self._frames.get((number, frame), lambda: jpeg(reader[frame]))
 
     def close(self) -> None:
         """Close all videos."""

@@ -83,26 +83,32 @@ class Reviews:
             "error": None,
         }
 
-    def columns(self, review: Review, bins: int) -> dict[str, Any]:
+    def columns(
+        self, review: Review, bins: int, start: int = 0, stop: int | None = None
+    ) -> dict[str, Any]:
         """For a timeline: in each bin of frames the lowest mean score and the highest speed.
 
-        Speed is that of the fastest keypoint, in pixels a frame; None where nothing is known.
+        Of frames start <= i < stop, all by default. Speed is that of the fastest keypoint, in
+        pixels a frame; None where nothing is known.
         """
         loaded = self._load(review)
         poses = loaded.poses
-        if not len(poses):
-            return {"bins": 0, "frames_per_bin": 1, "confidence": [], "speed": []}
-        n_frames = int(poses.frames.max()) + 1
-        bins = max(1, min(bins, n_frames, MOST_BINS))
-        width = -(-n_frames // bins)
-        bins = -(-n_frames // width)
-        place = poses.frames // width
+        last = int(poses.frames.max()) + 1 if len(poses) else 0
+        stop = last if stop is None else min(stop, last)
+        if stop <= start:
+            empty: dict[str, Any] = {"confidence": [], "speed": []}
+            return {"start": start, "bins": 0, "frames_per_bin": 1, **empty}
+        width = -(-(stop - start) // max(1, min(bins, stop - start, MOST_BINS)))
+        bins = -(-(stop - start) // width)
+        rows = np.flatnonzero((poses.frames >= start) & (poses.frames < stop))
+        place = (poses.frames[rows] - start) // width
         lowest = np.full(bins, np.inf)
-        np.minimum.at(lowest, place, poses.scores.mean(axis=1))
+        np.minimum.at(lowest, place, poses.scores[rows].mean(axis=1))
         fastest = np.full(bins, -np.inf)
-        known = np.isfinite(loaded.speed)
-        np.maximum.at(fastest, place[known], loaded.speed[known])
+        known = np.isfinite(loaded.speed[rows])
+        np.maximum.at(fastest, place[known], loaded.speed[rows][known])
         return {
+            "start": start,
             "bins": bins,
             "frames_per_bin": width,
             "confidence": _rounded(lowest, 3),

@@ -47,7 +47,11 @@ OPERATIONS = {
     ("GET", "/api/poses/{poses}/columns"): operation(
         "confidence and speed along the video",
         path=_POSES,
-        query={"bins": {"type": "integer", "minimum": 1, "maximum": MOST_BINS}},
+        query={
+            "bins": {"type": "integer", "minimum": 1, "maximum": MOST_BINS},
+            "start": _COUNT,
+            "stop": _COUNT,
+        },
     ),
     ("GET", "/api/poses/{poses}/frames"): operation(
         "keypoints of some frames", path=_POSES, query={"start": _COUNT, "stop": _COUNT}
@@ -126,7 +130,8 @@ class MediaRoutes:
 
     def columns(self, request: Request, _: dict[str, Any]) -> Response:
         bins = number(request, "bins", 1000) or 1
-        return Json(self._reviews.columns(self._review(request), bins))
+        start, stop = number(request, "start", 0) or 0, number(request, "stop")
+        return Json(self._reviews.columns(self._review(request), bins, start, stop))
 
     def frames(self, request: Request, _: dict[str, Any]) -> Response:
         start = number(request, "start", 0) or 0

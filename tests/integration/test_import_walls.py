@@ -37,6 +37,8 @@ def sibling_violations(package: str, imported: set[str]) -> set[str]:
 
 def floor_of(module: str) -> str:
     parts = module.split(".")
+    if parts[-1] == "__main__":
+        return "cli"  # python -m dpk_core
     if len(parts) > 1 and parts[1] in (*FLOORS[1:], "testing"):
         return parts[1]
     return "model"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -139,6 +140,22 @@ def test_two_stores_on_one_set_see_each_other(labels_file: Path, store: Store) -
         other.poll()
         assert other.saved_revision == 2
         assert not other.notices
+
+
+def test_a_journal_that_was_looked_at_while_another_began_it(labels_file, store) -> None:
+    """Its file is there before its content, and with a write-ahead log stays as it is for long."""
+    begun = sqlite3.connect(journal_beside(labels_file))
+    assert begun.execute("PRAGMA journal_mode=WAL").fetchone() == ("wal",)
+    store.poll()
+    events: list[Changed] = []
+    store.on_change = events.append
+    other = opened(labels_file)
+    other.apply(MOVE, 0, "anna")
+    store.poll()
+    assert events == [Changed(1, (2,), "anna")]
+    assert store.state(2).point("head") == HEAD
+    begun.close()
+    other.close()
 
 
 def test_labels_that_another_program_changed_are_taken_in(labels_file, store) -> None:

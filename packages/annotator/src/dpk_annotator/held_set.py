@@ -403,9 +403,12 @@ def _show_the_same(old: SetOnDisk, new: SetOnDisk) -> bool:
     return image_digests(new.annotations.images, list(known)) == known
 
 
-def _look(place: Path) -> Signature | None:
-    """What can be seen of a journal that we have not opened; None when there is none."""
-    try:
-        return signature(place)
-    except OSError:
-        return None
+def _look(place: Path) -> tuple[Signature | None, ...]:
+    """What can be seen of a journal that we have not opened: of its file, and of its log."""
+    found: list[Signature | None] = []
+    for path in (place, place.with_name(place.name + "-wal")):
+        try:
+            found.append(signature(path))
+        except OSError:
+            found.append(None)
+    return tuple(found)

@@ -95,8 +95,8 @@ class SetRoutes:
     def history(self, request: Request, _: dict[str, Any]) -> Response:
         limit, before = number(request, "limit", 100) or 1, number(request, "before")
         entries = self._store.history(before, min(limit, MOST_HISTORY))
-        moments = self._moments() if before is None else []
-        return Json({"entries": [_entry_json(entry) for entry in entries], "moments": moments})
+        found = [_entry_json(entry) for entry in entries]
+        return Json({"entries": found, "moments": self._moments()})
 
     def _moments(self) -> list[dict[str, Any]]:
         pauses = self._store.pauses()

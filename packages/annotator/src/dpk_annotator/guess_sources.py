@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ def shared_keypoints(ours: Skeleton, theirs: Skeleton) -> tuple[list[int], list[
     return [i for i, _ in pairs], [j for _, j in pairs]
 
 
-def _same_video(video: str, folder: Path):
+def _same_video(video: str, folder: Path) -> Callable[[str], bool]:
     here = locate(video, folder)
     place = None if here is None else here.resolve()
 

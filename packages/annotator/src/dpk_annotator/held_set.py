@@ -333,7 +333,9 @@ class HeldSet:
         with suppress(DpkError, OSError):  # the journal has the same, and the file
             last = list_backups(self.path)[:1]
             if not last:
-                write_backup(self.path, self.labels_at(0), 0, time.time() - 1)
+                with self._lock:
+                    first = self._ledger.state_at(0)
+                write_backup(self.path, first, 0, time.time() - 1)
             if not last or time.time() - last[0].time >= _BACKUP_EVERY:
                 write_backup(self.path, labels, seq)
 
@@ -349,7 +351,7 @@ class HeldSet:
                 self._reopen(disk)
                 return
             base = find_base(journal, disk)
-            if base is None or disk.annotations.image_shape != self.image_shape:
+            if base is None or _size(disk) != _size(self._disk):
                 disk.close()
                 raise OtherSetError(
                     f"{self.path} is another set now, or an older one with fewer images; it is "
@@ -395,6 +397,10 @@ class HeldSet:
         self._take(disk, opened)
         self._signature = disk.signature
         self.on_change(Changed(self._ledger.seq, None, FILE))
+
+
+def _size(disk: SetOnDisk) -> tuple[int, int, int]:
+    return disk.annotations.image_shape
 
 
 def _show_the_same(old: SetOnDisk, new: SetOnDisk) -> bool:

@@ -69,8 +69,8 @@ def create_app(
         Route("/api/events", _events(context)),
     ]
     for name, work in EditRoutes(context).endpoints().items():
-        schema = routes_edit.BODIES[name][1]
-        routes.append(Route(f"/api/{name}", blocking(schema, work), methods=["POST"]))
+        body = routes_edit.BODIES[name][1]
+        routes.append(Route(f"/api/{name}", blocking(body, work), methods=["POST"]))
     media = MediaRoutes(context.store, context.films, context.reviews, context.partner)
     more = {**PartnerRoutes(context.partner).endpoints(), **media.endpoints()}
     for (method, path), (schema, work) in more.items():

@@ -29,6 +29,8 @@ import { Thumbs } from "./thumbs.js";
 import { TopBar } from "./topbar.js";
 
 const AHEAD = [0, 1, 2, 3, -1, 4, -2, 10, 5, 6, -10];
+/** Milliseconds in which an image that is here is painted. */
+const PAINTED = 40;
 const PLACE = "dpk-place";
 
 /** @param {string} id @returns {any} */
@@ -138,7 +140,7 @@ export class App extends Emitter {
     this.thumbs.show(row);
     this.#remember();
     const missing = [picture ? null : this.images.get(row), state ? null : this.rows.get(row)];
-    this.#prefetch();
+    this.#prefetchSoon();
     try {
       await Promise.all(missing);
       if (row !== this.row) return;
@@ -184,6 +186,14 @@ export class App extends Emitter {
     const made = await this.contrast.make(picture, strength);
     const still = row === this.row && strength === this.settings.values.adjustment.local;
     if (still && made !== picture) this.#show(picture);
+  }
+
+  #soon = 0;
+
+  /** When the frame that the person waits for is painted: fetching ahead takes the same processor. */
+  #prefetchSoon() {
+    clearTimeout(this.#soon);
+    this.#soon = setTimeout(() => this.#prefetch(), PAINTED);
   }
 
   #prefetch() {

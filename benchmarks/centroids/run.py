@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dpk_core import AnnotationSet, Detections, TrainingGenerator, VideoReader
+from dpk_core import AnnotationSet, Detections, TrainingGenerator, VideoReader, load_model
 from dpk_core.centroids import Centroids
 from dpk_core.cli.options import assignments
 from dpk_core.services.centroid_labels import label_centroids
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.125)
     parser.add_argument("--sigma", type=float, default=4.0)
     parser.add_argument("--anchor", help="a keypoint; default: the middle of each fly")
+    parser.add_argument("--reuse", action="store_true", help="the detector of an earlier run")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     labels = open_source(data_folder("flies-clip") / "clip.slp", whole_frames=True)
@@ -68,7 +69,10 @@ def main() -> None:
         HEADER,
     ]
     path = arguments.output / "detector.keras"
-    text.append(_train(training, path, arguments))
+    if not arguments.reuse:
+        _train(training, path, arguments)
+    record = load_model(path, "keras").record
+    text.append(f"# {len(record.history)} epochs in {record.seconds:.0f} s")
     detector = _made("centroids", model=path, threshold=min(THRESHOLDS))
     text += _measure("centroids", detector, unseen, arguments.anchor, THRESHOLDS)
     _draw(arguments.output, detector, unseen)
@@ -85,7 +89,7 @@ def _made(name: str, **settings: Any) -> Any:
     return registry().get("detectors", name).load()(**settings)
 
 
-def _train(labels: AnnotationSet, path: Path, arguments: argparse.Namespace) -> str:
+def _train(labels: AnnotationSet, path: Path, arguments: argparse.Namespace) -> None:
     generator = TrainingGenerator(
         labels,
         centroids=Centroids(arguments.anchor),
@@ -96,9 +100,8 @@ def _train(labels: AnnotationSet, path: Path, arguments: argparse.Namespace) -> 
     )
     made = registry().get("models", arguments.model).load()
     model = made(generator, **assignments(arguments.set))
-    record = model.fit(8, time_limit=60 * arguments.minutes)
+    model.fit(8, time_limit=60 * arguments.minutes)
     model.save(path)
-    return f"# {len(record.history)} epochs in {record.seconds:.0f} s"
 
 
 def _measure(

@@ -379,6 +379,28 @@ def test_pages_are_told_of_edits_and_updates(client, served: Context) -> None:
     ]
 
 
+def test_pages_are_told_what_keeps_the_file_back_and_when_it_is_over(
+    client, served: Context, labels_file
+) -> None:
+    async def work() -> list[dict]:
+        stream = served.hub.listen(lambda: 0)
+        await anext(stream)
+        await anext(stream)
+        await asyncio.to_thread(served.store.apply, [(2, MoveKeypoint("head", 3, 4))], 0, "me")
+        labels_file.chmod(0o444)
+        await asyncio.to_thread(served.store._update_quietly)
+        await asyncio.to_thread(served.store._update_quietly)
+        labels_file.chmod(0o644)
+        await asyncio.to_thread(served.store._update_quietly)
+        served.hub.close()
+        heard = [event.decode() async for event in stream]
+        return [json.loads(text.split("data: ")[1]) for text in heard if "warnings" in text]
+
+    first, second = asyncio.run(work())
+    assert "it is read-only" in first["warnings"][0]
+    assert second == {"warnings": []}
+
+
 def test_pings_come_now_and_then(monkeypatch) -> None:
     monkeypatch.setattr("dpk_annotator.events.PING_SECONDS", 0.01)
 

@@ -71,6 +71,10 @@ class Hub:
         """Tell that the HDF5 file is up to date; for `Store.on_saved`."""
         self.publish("saved", revision=revision)
 
+    def warned(self, texts: list[str]) -> None:
+        """Tell what is to be known now; for `Store.on_notices`."""
+        self.publish("warnings", warnings=texts)
+
     def close(self) -> None:
         """End all streams, for a server does not stop before its answers have ended."""
         self._closed = True

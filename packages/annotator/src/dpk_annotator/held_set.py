@@ -75,7 +75,8 @@ class Changed:
 class HeldSet:
     """What `Store` stands on: opening, keeping the file up to date, closing.
 
-    ``on_change`` and ``on_saved`` are called, from any thread, when labels or the file changed.
+    ``on_change``, ``on_saved`` and ``on_notices`` are called, from any thread, when labels, the
+    file or `notices` have changed.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class HeldSet:
         self.read_only = read_only
         self.on_change: Callable[[Changed], None] = lambda changed: None
         self.on_saved: Callable[[int], None] = lambda revision: None
+        self.on_notices: Callable[[list[str]], None] = lambda texts: None
         self._lock = threading.RLock()
         self._file_lock = threading.RLock()
         self._notices: dict[str, str] = {f"open {i}": text for i, text in enumerate(opened.notices)}
@@ -155,8 +157,7 @@ class HeldSet:
                 except SetChangedError:
                     if attempt == _TRIES - 1:
                         raise
-        with self._lock:
-            self._notices.pop("save", None)
+        self._notice("save", None)
         return saved
 
     def poll(self) -> None:
@@ -169,11 +170,9 @@ class HeldSet:
                     return
                 self._catch_up()
             self._look_at_file()
-            with self._lock:
-                self._notices.pop("file", None)
+            self._notice("file", None)
         except DpkError as error:
-            with self._lock:
-                self._notices["file"] = str(error)
+            self._notice("file", str(error))
         finally:
             self._file_lock.release()
 
@@ -282,6 +281,18 @@ class HeldSet:
 
     # -- the file ---------------------------------------------------------------------------------
 
+    def _notice(self, key: str, text: str | None) -> None:
+        """Keep what is to be known of something, or (None) take it away, and tell."""
+        with self._lock:
+            if self._notices.get(key) == text:
+                return
+            if text is None:
+                del self._notices[key]
+            else:
+                self._notices[key] = text
+            texts = list(self._notices.values())
+        self.on_notices(texts)
+
     def _wake(self) -> None:
         if self._background:
             self._updater.notify()
@@ -290,11 +301,11 @@ class HeldSet:
         try:
             self.save()
         except (DpkError, OSError) as error:
-            with self._lock:
-                self._notices["save"] = (
-                    f"{error} (the file is not up to date yet; no label is lost: the journal "
-                    f"{self._place.name} has them all)"
-                )
+            self._notice(
+                "save",
+                f"{error} (the file is not up to date yet; no label is lost: the journal "
+                f"{self._place.name} has them all)",
+            )
             return False
         return True
 
@@ -362,9 +373,7 @@ class HeldSet:
             if news and not self.read_only:
                 found = self._take_in(disk, base)
                 if found:
-                    self._notices["found"] = (
-                        f"another program has changed {self.path.name}: {found}"
-                    )
+                    self._notice("found", f"another program has changed {self.path.name}: {found}")
             self._disk.close()
             self._disk, self._signature = disk, disk.signature
             self._file_seq = NOT_WRITTEN if news else base

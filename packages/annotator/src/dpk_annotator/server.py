@@ -55,6 +55,7 @@ def create_app(
     """
     context.store.on_change = context.hub.changed
     context.store.on_saved = context.hub.saved
+    context.store.on_notices = context.hub.warned
     context.partner.tell = lambda job: context.hub.publish("job", **job_json(job))
     looking = SetRoutes(context, list(FEATURES))
     pages = PageFiles() if page is None else page

@@ -1,6 +1,6 @@
 """The annotator's server: opening a large set, edits, images, memory; each beside a reference.
 
-python benchmarks/annotator/run.py -o benchmarks/annotator/results/server.txt
+python benchmarks/annotator/run.py -o benchmarks/annotator/results/server_2cores.txt
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def test_all_keypoints_absent(serve, open_page, make_set):
     hand = open_page(served)
     hand.press("x", "x", "x", "x")
     hand.saved()
-    assert hand.page.locator('.keypoint[data-kind="absent"]').count() == 4
+    hand.page.locator('.keypoint[data-kind="absent"]').nth(3).wait_for()
     labels = served.stop()
     assert labels.annotated[0].all()
     assert np.isnan(labels.keypoints[0]).all()
@@ -77,7 +77,7 @@ def test_names_are_text_and_nothing_else(serve, open_page, make_set):
     hand.saved()
     assert [served.point(0, name)[3] for name in names] == [True] * len(names)
     hand.page.get_by_role("tab", name="Label").click()
-    assert hand.page.locator('.keypoint[data-kind="label"]').count() == len(names)
+    hand.page.locator('.keypoint[data-kind="label"]').nth(len(names) - 1).wait_for()
     assert not hand.problems
 
 

@@ -65,7 +65,7 @@ def test_undo_and_redo_go_through_all_steps(serve, open_page, make_set):
         hand.press("z")
     hand.saved()
     assert not any(point[3] for point in served.row(0)["points"].values())
-    assert hand.page.locator("#undo").is_disabled()
+    hand.page.locator("#undo:disabled").wait_for()
     for _ in range(15):
         hand.press("Shift+z")
     hand.saved()
@@ -117,7 +117,7 @@ def test_filters_and_numbers_lead_to_images(serve, open_page, make_set):
     hand.saved()
     hand.page.locator("#filter").select_option("flagged")
     hand.on_image(3)
-    assert hand.page.locator(".thumb").count() == 2
+    hand.page.locator('.thumb[aria-setsize="2"]').nth(1).wait_for()
     hand.page.locator("#stage").focus()
     hand.press("l")
     hand.on_image(1)
@@ -133,7 +133,7 @@ def test_filters_and_numbers_lead_to_images(serve, open_page, make_set):
     hand.press("/")
     hand.page.keyboard.type("30")
     hand.press("Enter")
-    assert "no image 30" in hand.page.locator("#brief").text_content()
+    hand.page.locator("#brief", has_text="no image 30").wait_for()
     hand.page.locator('.thumb[data-row="5"]').click()
     hand.on_image(5)
 
@@ -167,8 +167,7 @@ def test_confirms_guesses_one_and_all(serve, open_page, make_set):
         store.put_guesses([0], keypoints, np.full((1, 4), 0.75), "a model")
     served = serve(path)
     hand = open_page(served)
-    guess = hand.page.locator(".keypoint").first
-    assert "guess 75" in guess.text_content()
+    hand.page.locator(".keypoint", has_text="noseguess 75").wait_for()
     hand.press("Enter")
     hand.saved()
     assert served.point(0, "nose") == [5.0, 15.0, 2, True]

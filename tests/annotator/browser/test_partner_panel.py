@@ -202,6 +202,6 @@ def test_from_labels_to_guesses_in_the_page(panel, half_labelled):
     training.locator(".plot").first.wait_for()
     hand.page.get_by_role("button", name="Guess on all images").click()
     hand.page.locator('.job[data-job="2"][data-state="done"]').wait_for()
-    hand.page.wait_for_function("dpk.rows.columns.confidence[15] !== null")
+    hand.page.locator('.thumb[data-row="15"] .confidence').wait_for()
     assert hand.served.row(15)["guess"]["model"] == "job 1"
     assert not any(point[3] for point in hand.served.row(15)["points"].values())

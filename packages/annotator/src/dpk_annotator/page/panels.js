@@ -9,6 +9,7 @@ import { historyPanel } from "./panels/history.js";
 import { labelPanel } from "./panels/label.js";
 import { partnerPanel } from "./panels/partner.js";
 import { skeletonPanel } from "./panels/skeleton.js";
+import { videosPanel } from "./panels/videos.js";
 
 /** @typedef {{element: HTMLElement, shown?: () => void, hidden?: () => void}} PanelView */
 /**
@@ -20,4 +21,4 @@ import { skeletonPanel } from "./panels/skeleton.js";
  */
 
 /** @type {Panel[]} */
-export const PANELS = [labelPanel, partnerPanel, displayPanel, skeletonPanel, historyPanel];
+export const PANELS = [labelPanel, partnerPanel, videosPanel, displayPanel, skeletonPanel, historyPanel];

@@ -187,6 +187,21 @@ def test_a_leap_of_all_is_followed_when_nobody_else_can_be_there():
     assert rows[-1].x.tolist() == [50, 200]
 
 
+@pytest.mark.parametrize("false", [False, True])
+def test_animals_that_leap_in_every_frame_after_a_long_rest_lose_nothing(false):
+    """A video of few frames a second: what was learned while they sat foretells nothing."""
+    rng = np.random.default_rng(5)
+    steps = rng.uniform(-15, 15, (40, 2, 2)) + np.array([[8, 4], [8, -4]])
+    paths = np.array([[50, 40], [50, 400]]) + np.r_[np.zeros((60, 2, 2)), steps.cumsum(axis=0)]
+    stream = [of(p, np.array([26.0, 19.0]) * rng.normal(1, 0.02, 2)) for p in paths]
+    if false:
+        stream[5] = of([*paths[5], [300, 200]], 20.0)
+    tracks = follow(FixedCountTracker(2, smooth=False), stream)
+    assert not tracks.interpolated.any()
+    for who in (0, 1):
+        np.testing.assert_allclose(where(tracks, who), paths[:, who], atol=1e-9)
+
+
 def test_nothing_at_all_and_nothing_for_long():
     empty = [Detections.none()] * 300
     assert len(follow(FixedCountTracker(2), empty)) == 0

@@ -20,6 +20,9 @@ _FORM, _UNLIKE, _FLOOR = 0.5, 20.0, 0.03
 standard deviation of the logarithm of an extent."""
 _AGREED = 6.0
 """What a link costs less that was made when the frames came in, with all that was known then."""
+_LEAP, _SOON = 0.3, 3
+"""What share of its cost is left where it was made at once, over so many frames: a leap is only
+taken for one when there was nobody else."""
 _NEVER = 1e5
 """Cost of a link between different tags."""
 _LATE = 0.01
@@ -65,7 +68,9 @@ def chain(
     before, after = _links(known, count)
     cost = np.minimum(_motion_costs(known, before, after), _ANYWHERE)
     cost = cost + _form_costs(of, forms, before, after)
-    cost = np.maximum(0, cost - _AGREED * _agreed(of, online, before, after))
+    agreed = _agreed(of, online, before, after)
+    soon = known.start[after] - known.stop[before] <= _SOON
+    cost = np.where(agreed & soon, _LEAP * cost, np.maximum(0, cost - _AGREED * agreed))
     tag = _most(of, len(known.ids), tags)
     differ = (tag[before] != tag[after]) & (tag[before] != NO_ID) & (tag[after] != NO_ID)
     cost = np.where(differ, _NEVER, cost)

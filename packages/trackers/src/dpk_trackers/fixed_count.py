@@ -215,8 +215,11 @@ class FixedCountTracker(Tracker):
         return rows, columns
 
     def _leap_costs(self, number: int, found: Detections) -> np.ndarray:
-        """(slots, detections) by body sizes from where they should be, for each frame missing."""
-        gap = np.hypot(*(self._filter.position[:, None] - _places(found)).transpose(2, 0, 1))
+        """(slots, detections) by body sizes from where they should be, or were, for each frame."""
+        before = self._filter.position, self._likeness.place
+        gap = np.min(
+            [np.hypot(*(p[:, None] - _places(found)).transpose(2, 0, 1)) for p in before], axis=0
+        )
         leap = gap / self._scale.value / np.maximum(1, number - self._of["seen"])[:, None]
         cost = 2 * leap**2 + self._likeness.costs(number, found, self._filter.position)
         return np.where(leap < _LEAP, cost, np.inf)

@@ -86,6 +86,11 @@ class Likeness:
         mine, theirs = of["tag"][:, None], found.id
         return np.where((mine != theirs) & (mine != NO_ID) & (theirs != NO_ID), np.inf, cost)
 
+    @property
+    def place(self) -> np.ndarray:
+        """(n, 2) where each was seen last."""
+        return self._of["place"]
+
     def surplus(self, found: Detections, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(r,) pixels by which detections are longer than the individuals whose they are."""
         length = np.exp(self._of["form"][rows, 0])

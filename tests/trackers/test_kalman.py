@@ -164,7 +164,8 @@ def test_fast_ones_that_never_overlap_with_where_they_were_are_followed():
 @pytest.mark.parametrize(
     "wrong",
     [{"camera": "yes"}, {"max_gap": -1}, {"wait": -2}, {"strong": 2}, {"noise": 0}, {"pose": -1},
-     {"clutter": 0}, {"persistence": 0}, {"min_hits": 0}, {"keep": "x"}],
+     {"clutter": 0}, {"persistence": 0}, {"min_hits": 0}, {"keep": "x"}, {"smooth": "no"},
+     {"sigmas": "wide"}, {"sigmas": [0.1, -1]}, {"sigmas": []}],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_named(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
@@ -271,6 +272,8 @@ def test_oks_as_in_coco_and_with_slack():
     np.testing.assert_allclose(oks(pose, other, np.array([400.0]), 0.05, np.array([9.0])), [wide])
     with pytest.raises(ValidationError, match="expected 2 of each animal"):
         oks(pose, np.zeros((1, 3, 2)), np.array([400.0]))
+    with pytest.raises(ValidationError, match="sigmas: expected one, or one for each of 2 .* 3"):
+        oks(pose, other, np.array([400.0]), np.array([0.1, 0.1, 0.1]))
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

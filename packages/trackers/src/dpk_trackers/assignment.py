@@ -106,3 +106,10 @@ def check_setting(name: str, value: float, low: float, high: float = np.inf) -> 
         bounds = f"at least {low}" if np.isinf(high) else f"from {low} to {high}"
         raise ValidationError(f"{name}: expected a number {bounds}, found {value!r}")
     return value
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """The value, True or False, or ValidationError: a text such as "no" would count as True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValidationError(f"{name}: expected true or false, found {value!r}")
+    return bool(value)

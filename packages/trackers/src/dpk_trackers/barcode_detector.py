@@ -66,10 +66,7 @@ class BarcodeDetector(Detector):
         else:
             tags = TagDictionary.named(dictionary)
         self.ids = tags.ids if ids is None else tags.choose(ids).ids
-        try:
-            self.reader = make_reader(reader, tags, **options)
-        except TypeError as error:
-            raise ValidationError(f"barcode: the reader {reader} {error}") from None
+        self.reader = make_reader(reader, tags, **options)
 
     def detect(self, frame: np.ndarray) -> Detections:
         readings = self.reader.read(frame)

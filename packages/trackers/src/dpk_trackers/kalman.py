@@ -10,11 +10,27 @@ from dpk_core.detections import NO_ID, Detections
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Tracker
 from dpk_core.tracks import Tracks
-from dpk_trackers.assignment import assign, check_number, check_setting, in_order, join, rows_of
+from dpk_trackers.assignment import (
+    assign,
+    check_flag,
+    check_number,
+    check_setting,
+    in_order,
+    join,
+    rows_of,
+)
 from dpk_trackers.camera_motion import METHODS, CameraMotion
 from dpk_trackers.interpolation import interpolate
 from dpk_trackers.kalman_filter import MotionFilter
-from dpk_trackers.similarity import SIGMA, BodyScale, body_areas, iou, log_sizes, oks
+from dpk_trackers.similarity import (
+    SIGMA,
+    BodyScale,
+    body_areas,
+    check_sigmas,
+    iou,
+    log_sizes,
+    oks,
+)
 from dpk_trackers.smoothing import smooth as smoothed
 from dpk_trackers.stabilizing import Stabilizer
 from dpk_trackers.stitching import stitch
@@ -135,12 +151,12 @@ class KalmanTracker(Tracker):
         self.clutter = check_setting("clutter", clutter, 1e-9)
         self.overlap = check_setting("overlap", overlap, 0)
         self.pose = check_setting("pose", pose, 0)
-        self.sigmas = np.asarray(sigmas, float)
+        self.sigmas = check_sigmas(sigmas)
         gaps = [max_gap if gap is None else gap for gap in (stitch_gap, fill_gap)]
         self.stitch_gap = int(check_setting("stitch_gap", gaps[0], 0))
         self.fill_gap = int(check_setting("fill_gap", gaps[1], 0))
         self.keep = check_setting("keep", keep, 0, 1)
-        self.smooth = bool(smooth)
+        self.smooth = check_flag("smooth", smooth)
         self.uses_frames = camera != "none"
         self._motion = CameraMotion(camera) if self.uses_frames else None
         self._move: np.ndarray | None = None

@@ -10,7 +10,7 @@ from dpk_core.interfaces import Tracker
 from dpk_core.tracks import Tracks
 from dpk_trackers.assignment import assign, check_number, check_setting, in_order, rows_of
 from dpk_trackers.interpolation import interpolate
-from dpk_trackers.similarity import SIGMA, BodyScale, body_areas, oks
+from dpk_trackers.similarity import SIGMA, BodyScale, body_areas, check_sigmas, oks
 
 BODIES = 3.0
 """Default of the farthest that one can get between two frames, in body sizes."""
@@ -66,7 +66,7 @@ class MunkresTracker(Tracker):
         self.fill_gap = int(check_setting("fill_gap", fill_gap, 0))
         self.min_score = check_setting("min_score", min_score, 0, 1)
         self.match = match
-        self.sigmas = np.asarray(sigmas, float)
+        self.sigmas = check_sigmas(sigmas)
         self._scale = BodyScale()
         self._last: int | None = None
         self._next = 0

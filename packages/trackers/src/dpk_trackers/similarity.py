@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -71,6 +72,11 @@ def oks(
             f"keypoints: expected {first.shape[1]} of each animal as before, found "
             f"{second.shape[1]}; choose one detector for a video"
         )
+    if np.size(sigmas) not in (1, first.shape[1]):
+        raise ValidationError(
+            f"sigmas: expected one, or one for each of {first.shape[1]} keypoints, found "
+            f"{np.size(sigmas)}"
+        )
     distance = ((first[:, None] - second[None]) ** 2).sum(axis=-1)
     spread = (2 * np.broadcast_to(sigmas, first.shape[1:2])) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -108,6 +114,19 @@ def log_sizes(width: np.ndarray, height: np.ndarray, angle: np.ndarray) -> np.nd
         upright = 0.5 * np.log((width**2 + height**2) / 2)
         sizes = np.where(np.isnan(angle), upright, 0.5 * np.log(width * height))
     return np.where(np.isfinite(sizes), sizes, np.nan)
+
+
+def check_sigmas(sigmas: float | Sequence[float]) -> np.ndarray:
+    """One or more for `oks`, each positive, or ValidationError."""
+    try:
+        found = np.asarray(sigmas, float)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.ndim > 1 or not found.size or not (np.isfinite(found) & (found > 0)).all():
+        raise ValidationError(
+            f"sigmas: expected a positive number, or one for each keypoint, found {sigmas!r}"
+        )
+    return found
 
 
 class BodyScale:

@@ -6,6 +6,7 @@ import inspect
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from dpk_core.errors import (
 from dpk_core.interfaces import Detector, Tracker
 from dpk_core.services.fingerprints import file_hash
 from dpk_core.services.plugins import registry
+from dpk_core.services.settings import make_with
 from dpk_core.services.storage import read_tracks, write_tracks
 from dpk_core.services.storage.atomic import check_output
 from dpk_core.services.storage.detections_log import DetectionsLog
@@ -234,11 +236,7 @@ def _content(value: Any) -> str | None:
 
 
 def _make(spec: Spec, settings: Mapping[str, Any] | None, kind: type) -> Any:
-    made = spec.load()
-    try:
-        thing = made(**dict(settings or {}))
-    except TypeError as error:
-        raise ValidationError(f"{spec.name}: {error}") from error
+    thing = make_with(spec.name, spec.load(), settings or {})
     if not isinstance(thing, kind):
         raise PluginError(
             f"{spec.name} gave {type(thing).__name__}; expected a dpk_core.{kind.__name__}"
@@ -247,10 +245,7 @@ def _make(spec: Spec, settings: Mapping[str, Any] | None, kind: type) -> Any:
 
 
 def _pose_rows(poses: Path, source: FrameSource, settings: Mapping[str, Any] | None) -> PoseRows:
-    try:
-        return PoseRows(poses, source, **dict(settings or {}))
-    except TypeError as error:
-        raise ValidationError(f"poses: {error}") from error
+    return make_with("poses", partial(PoseRows, poses, source), settings or {})
 
 
 def _done(output: Path, job: dict[str, Any]) -> Tracks | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import attrs
@@ -15,6 +16,7 @@ import numpy as np
 
 from dpk_core.checks import as_array
 from dpk_core.errors import ValidationError
+from dpk_core.services.settings import make_with
 from dpk_trackers.barcodes.dictionary import TagDictionary
 
 
@@ -140,14 +142,15 @@ def make_reader(name: str, dictionary: TagDictionary, **options: object) -> TagR
     Raises
     ------
     ValidationError
-        On another name.
+        On another name, or an option that the reader does not have.
     MissingDependencyError
         When ``apriltag`` is asked for and pyapriltags is not installed.
     """
     if name == "soft":
         from dpk_trackers.barcodes.soft_reader import SoftReader
 
-        return SoftReader(dictionary, **options)  # type: ignore[arg-type]
+        soft: TagReader = make_with("the reader soft", partial(SoftReader, dictionary), options)
+        return soft
     if name in ("aruco", "apriltag"):
         from dpk_trackers.barcodes import other_readers
 

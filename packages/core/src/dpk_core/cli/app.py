@@ -21,6 +21,7 @@ COMMANDS = (
     "track",
     "swaps",
     "crop",
+    "align",
     "predict",
     "suggest",
     "merge",

@@ -272,7 +272,7 @@ def test_oks_as_in_coco_and_with_slack():
     np.testing.assert_allclose(oks(pose, other, np.array([400.0]), 0.05, np.array([9.0])), [wide])
     with pytest.raises(ValidationError, match="expected 2 of each animal"):
         oks(pose, np.zeros((1, 3, 2)), np.array([400.0]))
-    with pytest.raises(ValidationError, match="sigmas: expected one, or one for each of 2 .* 3"):
+    with pytest.raises(ValidationError, match=r"sigmas: expected one, or one for each of 2 .* 3"):
         oks(pose, other, np.array([400.0]), np.array([0.1, 0.1, 0.1]))
 
 

@@ -19,7 +19,12 @@ _MOST = 30.0
 """Cost of the largest turn: more than any motion says in a frame, less than that in many."""
 
 
-def orient(tracks: Tracks) -> Tracks:
+def are_axes(angle: np.ndarray) -> bool:
+    """Whether no angle lies outside of [-pi/2, pi/2]: whoever gave it knew no head from a tail."""
+    return bool(np.nanmax(np.abs(angle), initial=0.0) <= np.pi / 2 + 1e-6)
+
+
+def orient(tracks: Tracks, axes: bool | None = None) -> Tracks:
     """Turn angles that know no head to the side that the animal goes to.
 
     Of the two ways in which an axis can point, for each individual that sequence is chosen that
@@ -30,8 +35,10 @@ def orient(tracks: Tracks) -> Tracks:
     Parameters
     ----------
     tracks
-        In any order. When an angle lies outside of [-pi/2, pi/2], whoever gave it knew heads from
-        tails, and all stay as they are.
+        In any order.
+    axes
+        Whether angles are axes of bodies only; otherwise all stay as they are. Default: what
+        `are_axes` says of them.
 
     Returns
     -------
@@ -44,7 +51,7 @@ def orient(tracks: Tracks) -> Tracks:
     >>> orient(walk).angle.round(2).tolist()
     [3.14, 3.14, 3.14, 3.14]
     """
-    if np.nanmax(np.abs(tracks.angle), initial=0.0) > np.pi / 2 + 1e-6:
+    if not (are_axes(tracks.angle) if axes is None else axes):
         return tracks
     angle = tracks.angle.copy()
     rows = np.flatnonzero(np.isfinite(tracks.angle) & np.isfinite(tracks.x + tracks.y))
@@ -65,13 +72,18 @@ def _which_end(tracks: Tracks) -> np.ndarray:
     stay, flip = (
         np.minimum((t / _TURN) ** 2, _MOST) / np.sqrt(frames) for t in (turn, np.pi - turn)
     )
-    total, came = cost[0], np.zeros((len(tracks), 2), np.int64)
-    for i in range(1, len(tracks)):
-        ways = total + np.array([[stay[i - 1], flip[i - 1]], [flip[i - 1], stay[i - 1]]])
-        came[i] = ways.argmin(axis=1)
-        total = ways.min(axis=1) + cost[i]
+    # Plain numbers: NumPy would take most of its time to find out that there are but two of them.
+    ahead, back = cost[0].tolist()
+    came = np.zeros((len(tracks), 2), np.int64)
+    steps = zip(stay.tolist(), flip.tolist(), cost[1:].tolist(), strict=True)
+    for i, (same, other, (costs_ahead, costs_back)) in enumerate(steps, start=1):
+        came[i] = back + other < ahead + same, back + same < ahead + other
+        ahead, back = (
+            min(ahead + same, back + other) + costs_ahead,
+            min(ahead + other, back + same) + costs_back,
+        )
     found = np.empty(len(tracks), np.int64)
-    found[-1] = total.argmin()
+    found[-1] = back < ahead
     for i in range(len(tracks) - 1, 0, -1):
         found[i - 1] = came[i, found[i]]
     return found

@@ -20,6 +20,7 @@ from dpk_trackers.assignment import (
     rows_of,
 )
 from dpk_trackers.camera_motion import METHODS, CameraMotion
+from dpk_trackers.heading import are_axes, orient
 from dpk_trackers.interpolation import interpolate
 from dpk_trackers.kalman_filter import MotionFilter
 from dpk_trackers.similarity import (
@@ -109,6 +110,9 @@ class KalmanTracker(Tracker):
         Mean score of an individual below which it is dropped at the end as no animal.
     smooth
         Whether to take the noise out of positions and extents at the end, as much as there is.
+    heading
+        Whether to tell heads from tails at the end, where the detector cannot: of angles that are
+        only axes of bodies.
 
     Examples
     --------
@@ -138,6 +142,7 @@ class KalmanTracker(Tracker):
         fill_gap: int | None = None,
         keep: float = 0.55,
         smooth: bool = True,
+        heading: bool = True,
     ) -> None:
         if camera not in METHODS:
             raise ValidationError(f"camera: expected one of {METHODS}, found {camera!r}")
@@ -157,6 +162,7 @@ class KalmanTracker(Tracker):
         self.fill_gap = int(check_setting("fill_gap", gaps[1], 0))
         self.keep = check_setting("keep", keep, 0, 1)
         self.smooth = check_flag("smooth", smooth)
+        self.heading = check_flag("heading", heading)
         self.uses_frames = camera != "none"
         self._motion = CameraMotion(camera) if self.uses_frames else None
         self._move: np.ndarray | None = None
@@ -208,13 +214,19 @@ class KalmanTracker(Tracker):
         return self._rows(number, found)
 
     def finish(self, tracks: Tracks) -> Tracks:
-        whole = self._stabilizer.to_ground(join([tracks, *self._early]))
+        whole = join([tracks, *self._early])
+        axes = are_axes(whole.angle)
+        whole = self._stabilizer.to_ground(whole)
         whole = whole[_mean_score(whole) >= self.keep]
         shapes, tags = self._evidence.of(whole)
         if self.stitch_gap:
             whole = stitch(whole, self.stitch_gap)
         whole = correct_swaps(whole, shapes, tags)
-        whole = interpolate(vote(whole, tags), self.fill_gap)
+        whole = vote(whole, tags)
+        if self.heading:
+            # The angle of a tag is that of its picture, however it was glued on.
+            whole = orient(whole, axes=axes and bool((tags == NO_ID).all()))
+        whole = interpolate(whole, self.fill_gap)
         if self.smooth:
             whole = smoothed(whole)
         return self._in_view(self._stabilizer.to_frames(whole))

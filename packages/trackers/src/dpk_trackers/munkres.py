@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from dpk_core.detections import Detections
+from dpk_core.detections import NO_ID, Detections
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Tracker
 from dpk_core.tracks import Tracks
-from dpk_trackers.assignment import assign, check_number, check_setting, in_order, rows_of
+from dpk_trackers.assignment import (
+    assign,
+    check_flag,
+    check_number,
+    check_setting,
+    in_order,
+    rows_of,
+)
+from dpk_trackers.heading import orient
 from dpk_trackers.interpolation import interpolate
 from dpk_trackers.similarity import SIGMA, BodyScale, body_areas, check_sigmas, oks
 
@@ -38,6 +46,9 @@ class MunkresTracker(Tracker):
         keypoints, a perfect match being as good as no distance and none as bad as the farthest.
     sigmas
         Of the keypoints for OKS, relative to body size: one, or one for each.
+    heading
+        Whether to tell heads from tails at the end, where the detector cannot: of angles that are
+        only axes of bodies.
 
     Examples
     --------
@@ -56,6 +67,7 @@ class MunkresTracker(Tracker):
         min_score: float = 0.1,
         match: str = "position",
         sigmas: float | list[float] = SIGMA,
+        heading: bool = True,
     ) -> None:
         if match not in ("position", "pose"):
             raise ValidationError(f"match: expected 'position' or 'pose', found {match!r}")
@@ -67,6 +79,8 @@ class MunkresTracker(Tracker):
         self.min_score = check_setting("min_score", min_score, 0, 1)
         self.match = match
         self.sigmas = check_sigmas(sigmas)
+        self.heading = check_flag("heading", heading)
+        self._tagged = False
         self._scale = BodyScale()
         self._last: int | None = None
         self._next = 0
@@ -80,6 +94,7 @@ class MunkresTracker(Tracker):
         check_number(number, self._last)
         self._last = number
         found = in_order(detections, self.min_score)
+        self._tagged |= bool((found.id != NO_ID).any())
         size = self._scale.see(found)
         reach = BODIES * size if self.max_distance is None else float(self.max_distance)
         alive = number - self._seen - 1 <= self.max_gap
@@ -95,6 +110,9 @@ class MunkresTracker(Tracker):
         return rows_of(number, ids, found)
 
     def finish(self, tracks: Tracks) -> Tracks:
+        # The angle of a tag is that of its picture, however it was glued on.
+        if self.heading and not self._tagged:
+            tracks = orient(tracks)
         return interpolate(tracks, self.fill_gap)
 
     def _costs(self, found: Detections, reach: float) -> np.ndarray:

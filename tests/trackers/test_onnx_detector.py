@@ -161,6 +161,22 @@ def test_oriented_boxes_have_an_angle(tmp_path):
     assert (found.width[0], found.height[0]) == (20, 10)
 
 
+@pytest.mark.parametrize(("said", "angle"), [(0.5, 0.5 - np.pi / 2), (2.0, 2.0 - np.pi / 2)])
+def test_width_of_an_oriented_box_is_along_the_body_and_its_angle_an_axis(tmp_path, said, angle):
+    """Networks give either side first, with angles from -pi/4 to 3 pi/4."""
+    array = yolov8(n_classes=1, extra=1)
+    array[0, 5, 0] = said
+    array[0, [2, 3], 0] = array[0, [3, 2], 0]
+    path = saying(
+        tmp_path / "m.onnx",
+        [("output0", array)],
+        metadata={"names": "{0: 'fly'}", "task": "obb"},
+    )
+    found = OnnxDetector(path).detect(FRAME)
+    assert found.angle[0] == pytest.approx(angle)
+    assert (found.width[0], found.height[0]) == (20, 10)
+
+
 def test_masks_of_segmentation_models_are_left_out(tmp_path):
     values = [("output0", yolov8(2, extra=32)), ("output1", np.zeros((1, 32, 24, 32)))]
     metadata = {"names": "{0: 'fly', 1: 'bee'}", "task": "segment"}

@@ -227,11 +227,22 @@ def _to_frame(found: Candidates, way: Transform) -> Detections:
     center, extent = corners.mean(axis=1), corners[:, 1] - corners[:, 0]
     inside = (extent > 0).all(axis=1) & ((center >= -0.5) & (center <= limit)).all(axis=1)
     rows = np.flatnonzero(inside)
-    angle = np.full(len(rows), np.nan) if found.angles is None else found.angles[rows]
     (x, y), (w, h) = center[rows].T, extent[rows].T
+    angle = np.full(len(rows), np.nan)
+    if found.angles is not None:
+        w, h, angle = _along(w, h, found.angles[rows].astype(np.float64))
     if keypoints is not None:
         keypoints = keypoints[rows]
     return Detections(x, y, w, h, angle, found.scores[rows], keypoints=keypoints)
+
+
+def _along(
+    w: np.ndarray, h: np.ndarray, angle: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same boxes, the longer side first; angles are axes, in (-pi/2, pi/2]."""
+    angle = np.where(h > w, angle + np.pi / 2, angle)
+    axis = np.pi / 2 - (np.pi / 2 - angle) % np.pi
+    return np.maximum(w, h), np.minimum(w, h), axis
 
 
 def _to_rgb(frame: np.ndarray) -> np.ndarray:

@@ -55,6 +55,14 @@ def test_keypoints_come_together_by_name_and_images_by_content(put, tmp_path):
     assert any("b.h5 has no" in note and first.skeleton.names[0] in note for note in result.notes)
 
 
+def test_what_would_become_of_it_is_found_without_writing(put, tmp_path):
+    paths = _differing(put)[2]
+    expected = merge_sets(paths, tmp_path / "c.h5", prefer="second")
+    found = merge_sets(paths, tmp_path / "c.h5", prefer="second", dry_run=True)
+    assert found == expected
+    assert not merge_sets(paths, tmp_path / "d.h5", dry_run=True).output.exists()
+
+
 def _differing(put):
     """Two sets that differ by (3, 4) pixels in one keypoint, and by visibility in another."""
     first = dot_annotations(3)

@@ -97,6 +97,7 @@ def merge_sets(
     strict: bool = False,
     tolerance: float = 0.5,
     overwrite: bool = False,
+    dry_run: bool = False,
     progress: Progress = ignore,
 ) -> SetMerge:
     """Write a set with all images and labels of several sets; they stay as they are.
@@ -120,6 +121,8 @@ def merge_sets(
         of the file that was changed last ("newest"). Default: "first".
     strict
         Without ``prefer``: refuse, and write nothing, when there is any such conflict.
+    dry_run
+        Only find out what would become of it: nothing is written.
 
     Raises
     ------
@@ -131,8 +134,9 @@ def merge_sets(
     """
     paths, output = [Path(path) for path in inputs], Path(output)
     _check_options(paths, prefer, tolerance)
-    check_output(output, overwrite=overwrite)
-    with exclusive(output) if output.exists() else nullcontext():
+    if not dry_run:
+        check_output(output, overwrite=overwrite)
+    with exclusive(output) if output.exists() and not dry_run else nullcontext():
         sets = [read_annotations(path) for path in paths]
         skeleton = reduce(extended, [labels.skeleton for labels in sets])
         channels = _common_channels(sets, paths)
@@ -154,7 +158,8 @@ def merge_sets(
         )
         if strict and prefer is None and labels.conflicts:
             raise ValidationError(_refusal(result))
-        _write(output, sets, paths, rows, labels, channels, overwrite, progress)
+        if not dry_run:
+            _write(output, sets, paths, rows, labels, channels, overwrite, progress)
     return result
 
 

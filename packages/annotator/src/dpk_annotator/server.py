@@ -12,19 +12,28 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dpk_annotator import __version__, routes_edit, routes_media, routes_partner, routes_set
+from dpk_annotator import (
+    __version__,
+    routes_edit,
+    routes_media,
+    routes_merge,
+    routes_partner,
+    routes_set,
+)
 from dpk_annotator.answers import HANDLERS, Json, blocking
 from dpk_annotator.context import Context
 from dpk_annotator.events import MOST_LISTENERS
+from dpk_annotator.merges import Merges
 from dpk_annotator.page_files import INDEX, PageFiles
 from dpk_annotator.routes_edit import EditRoutes
 from dpk_annotator.routes_media import MediaRoutes
+from dpk_annotator.routes_merge import MergeRoutes
 from dpk_annotator.routes_partner import PartnerRoutes, job_json
 from dpk_annotator.routes_set import SetRoutes
 from dpk_annotator.schema import document, operation
 from dpk_annotator.security import Guard, names_of
 
-FEATURES = ("labels", "partner", "videos")
+FEATURES = ("labels", "partner", "videos", "merge")
 _EVENTS = operation("changes as they happen (server-sent events)", media="text/event-stream")
 _SCHEMA = operation("this description")
 OPERATIONS = {
@@ -32,6 +41,7 @@ OPERATIONS = {
     **routes_edit.OPERATIONS,
     **routes_partner.OPERATIONS,
     **routes_media.OPERATIONS,
+    **routes_merge.OPERATIONS,
     ("GET", "/api/events"): _EVENTS,
     ("GET", "/api/schema.json"): _SCHEMA,
 }
@@ -73,7 +83,12 @@ def create_app(
         body = routes_edit.BODIES[name][1]
         routes.append(Route(f"/api/{name}", blocking(body, work), methods=["POST"]))
     media = MediaRoutes(context.store, context.films, context.reviews, context.partner)
-    more = {**PartnerRoutes(context.partner).endpoints(), **media.endpoints()}
+    merging = MergeRoutes(Merges(context.store, context.partner.jobs))
+    more = {
+        **PartnerRoutes(context.partner).endpoints(),
+        **media.endpoints(),
+        **merging.endpoints(),
+    }
     for (method, path), (schema, work) in more.items():
         routes.append(Route(path, blocking(schema, work), methods=[method]))
     routes += [

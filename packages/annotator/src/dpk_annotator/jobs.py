@@ -49,7 +49,7 @@ class Job:
     number
         From 1, in the order in which they began.
     kind
-        "train", "predict" or "sample".
+        "train", "predict", "sample" or "merge".
     state
         "running", "done", "stopped" (asked to, with what it had) or "failed".
     progress
@@ -120,6 +120,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._stopped: set[int] = set()
+        self._endings: dict[int, dict[str, Any]] = {}
         self._threads: list[threading.Thread] = []
 
     def all(self) -> list[Job]:
@@ -136,6 +137,7 @@ class Jobs:
         facts = _read_json(folder / "job.json")
         if facts.get("number") != number:
             raise ValidationError(f"there is no job {number}")
+        facts |= self._endings.get(number, {})
         return Job(
             number=number,
             kind=str(facts.get("kind", "")),
@@ -153,7 +155,7 @@ class Jobs:
         Parameters
         ----------
         kind
-            "train" or "predict"; of each kind one runs at a time.
+            As of `Job`; of each kind one runs at a time.
         arguments
             Of the command, in the job's folder; "{folder}" within stands for that folder.
         settings
@@ -252,13 +254,14 @@ class Jobs:
                 if now != before:
                     before = now
                     self._tell(number)
-        facts |= {
+        ending = {
             "ended": time.time(),
             "exit_code": process.returncode,
             "stopped": number in self._stopped,
         }
         with suppress(OutputError):  # a full disk: what it made is there all the same
-            _write_json(folder / "job.json", facts)
+            _write_json(folder / "job.json", facts | ending)
+        self._endings[number] = ending
         self._tell(number)
 
     def _tell(self, number: int) -> None:
@@ -267,11 +270,9 @@ class Jobs:
 
     def _state(self, facts: Mapping[str, Any]) -> str:
         number, code = int(facts["number"]), facts.get("exit_code")
-        process = self._processes.get(number)
-        if code is None and process is not None:
-            code = process.poll()
         if code is None:
-            alive = process is not None or _is_alive(facts.get("process"))
+            # Ours runs until its watcher has noted how it ended: then all of it is known at once.
+            alive = number in self._processes or _is_alive(facts.get("process"))
             return RUNNING if alive else FAILED  # it ended while no server took note
         if facts.get("stopped") or number in self._stopped:
             return STOPPED

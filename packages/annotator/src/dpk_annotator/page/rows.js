@@ -275,6 +275,7 @@ export class Rows extends Emitter {
       finished: Number(state.finished),
       flag: Number(state.flag),
       note: Number(Boolean(state.note)),
+      confidence: confidenceOf(state),
     };
     let changed = false;
     for (const [name, value] of Object.entries(values)) {
@@ -283,4 +284,10 @@ export class Rows extends Emitter {
     }
     if (changed) this.emit("columns", row);
   }
+}
+
+/** The mean score of a guess, as in the columns; null where there is none. @param {RowState} state */
+function confidenceOf({ guess }) {
+  const scores = Object.values(guess?.points ?? {}).map(([, , score]) => score);
+  return scores.length ? Math.round((1e4 * scores.reduce((sum, score) => sum + score, 0)) / scores.length) / 1e4 : null;
 }

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from dpk_core import Tracks, VideoReader, VideoWriter, read_tracks, write_tracks
 from dpk_core.cli.app import app
-from dpk_core.errors import OutputExistsError, ValidationError
+from dpk_core.errors import OutputError, OutputExistsError, ValidationError
 from dpk_core.services.cropper import Cropper
 from dpk_core.testing import walking_dots
 from dpk_core.workflow.crop import crop_video
@@ -77,6 +77,14 @@ def test_what_cannot_be_cropped(film, tmp_path, options, words):
     with pytest.raises(ValidationError, match=words):
         crop_video(*film, tmp_path / "crops", **options)
     assert not (tmp_path / "crops").exists()
+
+
+def test_the_folder_is_made_with_those_around_it_and_a_file_is_none(film, tmp_path):
+    done = crop_video(*film, tmp_path / "a" / "b" / "crops", size=16, ids=[0], stop=2)
+    assert done.videos[0] == tmp_path / "a" / "b" / "crops" / "dots.0.mp4"
+    for taken in (film[1], film[1] / "crops"):
+        with pytest.raises(OutputError, match=r"dots\.tracks\.h5.* is a file; expected .* folder"):
+            crop_video(*film, taken, size=16)
 
 
 def test_nobody_is_there(film, tmp_path):

@@ -12,10 +12,10 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from dpk_core.errors import ValidationError
+from dpk_core.errors import OutputError, ValidationError
 from dpk_core.services.cropper import Cropper
 from dpk_core.services.storage import read_tracks
-from dpk_core.services.storage.atomic import atomic_path, check_output
+from dpk_core.services.storage.atomic import atomic_path, check_output, output_errors
 from dpk_core.tracks import Tracks
 from dpk_core.workflow.frames import VideoFrames
 from dpk_core.workflow.progress import Progress, ignore
@@ -101,7 +101,7 @@ def crop_video(
         check_same_video(found, tracks, source)
         rows = _chosen(found, ids, source.numbers, tracks)
         individuals = np.unique(rows.id).tolist()
-        output.mkdir(exist_ok=True)
+        _make_folder(output)
         videos = {i: output / f"{_safe(video.stem)}.{i}.mp4" for i in individuals}
         for path in videos.values():
             check_output(path, overwrite=overwrite)
@@ -123,6 +123,17 @@ def crop_video(
     for i, path in videos.items():
         _write_table(path.with_suffix(".csv"), rows, matrices, i)
     return Cropping(videos, len(source.numbers))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        with output_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(path for path in (folder, *folder.parents) if path.exists())
+        raise OutputError(
+            f"cannot write into {folder}: {file} is a file; expected a folder for the videos"
+        ) from None
 
 
 def _chosen(tracks: Tracks, ids: Sequence[int] | None, numbers: range, path: Path) -> Tracks:

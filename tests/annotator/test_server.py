@@ -334,9 +334,8 @@ def test_images_keep_their_address_when_another_server_begins_the_journal(
     with Store.open(labels_file, background=False) as other:
         other.apply([(2, MoveKeypoint("head", 3, 4))], 0, "anna")
         assert client.get("api/rows/2").json["points"]["head"][0] == 3
-        assert client.get("api/set").json["set_id"] == other.set_id != given
-        for name in (given, other.set_id):
-            assert client.get(f"api/images/2?set={name}").status == 200
+        assert client.get("api/set").json["set_id"] == other.set_id == given
+        assert client.get(f"api/images/2?set={given}").status == 200
 
 
 def test_images_of_another_set_get_another_address(

@@ -434,6 +434,55 @@ def test_an_old_copy_that_was_put_back_is_told_of(labels_file: Path, tmp_path: P
         assert store.state(2).point("head") == Point(9, 9, 2, True)
 
 
+def test_a_set_has_its_name_before_its_first_edit_and_keeps_it(labels_file: Path) -> None:
+    with opened(labels_file) as store:
+        name = store.set_id
+    with opened(labels_file, read_only=True) as store:  # the server died before an edit came
+        assert store.set_id == name
+    with opened(labels_file) as store:
+        store.apply(MOVE, 0, "me")
+        assert store.set_id == name
+    os.rename(labels_file, labels_file.with_name("renamed.h5"))
+    with opened(labels_file.with_name("renamed.h5")) as store:
+        assert store.set_id == name
+
+
+def test_a_copy_and_other_images_in_the_same_place_have_another_name(
+    labels_file: Path, annotations: AnnotationSet
+) -> None:
+    copy = labels_file.with_name("copy.h5")
+    shutil.copy(labels_file, copy)
+    names = set()
+    for path in (labels_file, copy):
+        with opened(path) as store:
+            names.add(store.set_id)
+    frames = [attrs.evolve(source, frame=source.frame + 1) for source in annotations.sources]
+    for other in (
+        attrs.evolve(annotations, images=255 - np.asarray(annotations.images)),
+        attrs.evolve(annotations, sources=tuple(frames)),
+    ):
+        labels_file.unlink()
+        write_annotations(labels_file, other)
+        with opened(labels_file) as store:
+            names.add(store.set_id)
+    assert len(names) == 4
+
+
+def test_two_journals_of_one_name_are_told_apart(labels_file: Path, tmp_path: Path) -> None:
+    shutil.copy(labels_file, tmp_path / "as it was.h5")
+    with opened(labels_file) as store:
+        store.apply(MOVE, 0, "me")
+    shutil.move(labels_file, tmp_path / "labelled.h5")
+    journal_beside(labels_file).unlink()
+    shutil.copy(tmp_path / "as it was.h5", labels_file)
+    with opened(labels_file) as store:
+        store.apply([(3, MoveKeypoint("tail", 5, 5))], 0, "me")
+    # Its stamp says "entry 1", but of the other journal: the label must not count as known.
+    shutil.copy(tmp_path / "labelled.h5", labels_file)
+    with opened(labels_file) as store:
+        assert store.state(2).point("head") == HEAD
+
+
 def test_a_copy_begins_a_journal_of_its_own(labels_file: Path, tmp_path: Path) -> None:
     with opened(labels_file) as store:
         store.apply(MOVE, 0, "me")

@@ -205,8 +205,8 @@ class HeldSet:
 
     def _take(self, disk: SetOnDisk, opened: Opened) -> None:
         self._disk, self._ledger, self._file_seq = disk, opened.ledger, opened.file_seq
-        self._set_id, self._place = opened.set_id, opened.place
-        self._known_ids.add(opened.set_id)
+        self._name, self._place = opened.name, opened.place
+        self._known_ids.add(opened.name)
         # The next look at the file takes in what another program has put into it.
         self._signature = None if opened.file_seq == NOT_WRITTEN else disk.signature
         self._place_seen = _look(self._place)

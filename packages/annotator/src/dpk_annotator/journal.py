@@ -224,6 +224,11 @@ class Journal:
         """Name of the set that it belongs to, unlike any other."""
         return self.meta["set_id"]
 
+    @property
+    def name(self) -> str:
+        """What browsers know the set by; they knew it by that before there was a journal."""
+        return self.meta.get("name", self.set_id)
+
     # -- writing ----------------------------------------------------------------------------------
 
     @contextmanager

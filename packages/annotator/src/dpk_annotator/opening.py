@@ -7,9 +7,12 @@ an old copy, or put another set in its place; a journal may be missing, damaged,
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -43,8 +46,9 @@ class Opened:
         Labels as they are after the journal's last entry.
     file_seq
         Entry up to which the file holds the labels, `NOT_WRITTEN` when it must be written.
-    set_id
-        Name of the set: the journal's, or the one that it will get.
+    name
+        What whoever keeps something of the set elsewhere, as a browser does, knows it by: the same
+        each time the file is opened; see `name_of`.
     place
         Where the journal is, or will be.
     notices
@@ -53,7 +57,7 @@ class Opened:
 
     ledger: Ledger
     file_seq: int
-    set_id: str
+    name: str
     place: Path
     notices: list[str]
 
@@ -73,20 +77,39 @@ def open_journal(path: Path, disk: SetOnDisk, *, read_only: bool) -> Opened:
     place = place_for(path)
     if not place.exists() and disk.stamp is not None and not read_only:
         place = adopt(path, disk.stamp.set_id) or place
-    set_id, saved = uuid.uuid4().hex, None
+    name, saved = name_of(path, disk), None
     try:
-        opened = _with_journal(disk, set_id, place, notices, read_only=read_only)
+        opened = _with_journal(disk, name, place, notices, read_only=read_only)
     except JournalDamagedError as error:
         notices.append(str(error))
         if not read_only:
             saved = _salvaged(place, disk)
             notices[-1] += f"; it was put aside as {put_aside(place, 'damaged').name}"
-        opened = _opened(None, disk, set_id, place, notices)
+        opened = _opened(None, disk, name, place, notices)
     if saved is not None and not saved.same_as(opened.ledger.labels):
         opened.ledger.restore(0, RECOVERED, saved)
         opened.file_seq = NOT_WRITTEN
         notices.append("edits that were not in the file yet were recovered from it")
     return opened
+
+
+def name_of(path: Path, disk: SetOnDisk) -> str:
+    """The name of a set that has no journal yet: of its place, images and their sources.
+
+    Journals are told apart by a random name of their own, for their entries count: this one is what
+    a browser keeps unsent edits under, which must be found again when the server died before the
+    first of them was written, and must not go to a copy, or to other images in the same place.
+    """
+    annotations = disk.annotations
+    known = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=16)
+    known.update(repr((annotations.image_shape, len(disk.labels))).encode())
+    if disk.stamp is not None:
+        known.update(disk.stamp.set_id.encode())
+    for source in annotations.sources:
+        known.update(repr((source.video, source.frame, source.individual)).encode())
+    with suppress(DpkError, OSError):  # images that cannot be read are told of when they are shown
+        known.update(repr(image_digests(annotations.images)).encode())
+    return known.hexdigest()
 
 
 def find_base(journal: Journal, disk: SetOnDisk) -> int | None:
@@ -119,7 +142,7 @@ def has_news(journal: Journal, disk: SetOnDisk, base: int) -> bool:
     return journal.written_up_to(base, disk.fingerprint) is None
 
 
-def journal_maker(place: Path, set_id: str, disk: SetOnDisk) -> Callable[[Labels], Journal]:
+def journal_maker(place: Path, name: str, disk: SetOnDisk) -> Callable[[Labels], Journal]:
     """What begins the journal when there is something to write."""
 
     def begin(labels: Labels) -> Journal:
@@ -132,7 +155,12 @@ def journal_maker(place: Path, set_id: str, disk: SetOnDisk) -> Callable[[Labels
             raise OutputError(
                 f"cannot make {place.parent} for the journal ({error.strerror}); nothing is saved"
             ) from None
-        known = {"set_id": set_id, "images": str(len(labels)), "digests": json.dumps(digests)}
+        known = {
+            "set_id": uuid.uuid4().hex,
+            "name": name,
+            "images": str(len(labels)),
+            "digests": json.dumps(digests),
+        }
         return Journal.create(place, known, labels)
 
     return begin
@@ -142,7 +170,7 @@ def journal_maker(place: Path, set_id: str, disk: SetOnDisk) -> Callable[[Labels
 
 
 def _with_journal(
-    disk: SetOnDisk, set_id: str, place: Path, notices: list[str], *, read_only: bool
+    disk: SetOnDisk, name: str, place: Path, notices: list[str], *, read_only: bool
 ) -> Opened:
     """What journal and file say together; a journal that is not the file's is put aside."""
     try:
@@ -151,13 +179,13 @@ def _with_journal(
         if not read_only:
             raise
         notices.append(f"the journal {place} cannot be read; the labels are those of the file")
-        return _opened(None, disk, set_id, place, notices)
+        return _opened(None, disk, name, place, notices)
     if journal is None:
-        return _opened(None, disk, set_id, place, notices)
+        return _opened(None, disk, name, place, notices)
     try:
         why = _strangeness(journal, disk)
         if why is None:
-            return _opened(journal, disk, journal.set_id, place, notices)
+            return _opened(journal, disk, journal.name, place, notices)
     except BaseException:
         journal.close()
         raise
@@ -167,14 +195,14 @@ def _with_journal(
         notices[-1] += "the labels are those of the file"
     else:
         notices[-1] += f"it was put aside as {put_aside(place, 'other').name}"
-    return _opened(None, disk, set_id, place, notices)
+    return _opened(None, disk, name, place, notices)
 
 
 def _opened(
-    journal: Journal | None, disk: SetOnDisk, set_id: str, place: Path, notices: list[str]
+    journal: Journal | None, disk: SetOnDisk, name: str, place: Path, notices: list[str]
 ) -> Opened:
     labels, seq, file_seq = disk.labels.copy(), 0, 0
-    begin = journal_maker(place, set_id, disk)
+    begin = journal_maker(place, name, disk)
     if journal is not None:
         base = find_base(journal, disk)
         assert base is not None
@@ -188,7 +216,7 @@ def _opened(
                 "the file is older than the journal beside it (an old copy?); all edits of the "
                 "journal are shown; to go back, restore an earlier moment from the history"
             )
-    return Opened(Ledger(labels, journal, seq, begin), file_seq, set_id, place, notices)
+    return Opened(Ledger(labels, journal, seq, begin), file_seq, name, place, notices)
 
 
 def _strangeness(journal: Journal, disk: SetOnDisk) -> str | None:

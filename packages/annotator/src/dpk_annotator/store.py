@@ -45,9 +45,12 @@ class Store(HeldSet):
 
     @property
     def set_id(self) -> str:
-        """Name of the set, unlike any other; it stays when the file is renamed."""
+        """Name of the set, unlike any other, the same whenever it is opened.
+
+        Once there is a journal, it stays when the file is renamed.
+        """
         journal = self._ledger.journal
-        return self._set_id if journal is None else journal.set_id
+        return self._name if journal is None else journal.name
 
     def is_named(self, set_id: str) -> bool:
         """Whether a name that somebody was given before stands for these images.

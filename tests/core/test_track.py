@@ -69,16 +69,33 @@ class Seeing(First):
     uses_frames = True
 
 
+class Failing(First):
+    def __init__(self, at=None, give=None):
+        super().__init__()
+        self.at, self.give = at, give
+
+    def update(self, number, detections, frame=None):
+        if number == self.at:
+            return [][0] if self.give is None else self.give
+        return super().update(number, detections)
+
+    def finish(self, tracks):
+        return [][0] if self.at == "end" else tracks
+
+
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch):
     LOOKED_AT.clear()
     monkeypatch.setitem(
-        sys.modules, HERE, SimpleNamespace(Dark=Dark, First=First, Seeing=Seeing, No=str)
+        sys.modules,
+        HERE,
+        SimpleNamespace(Dark=Dark, First=First, Seeing=Seeing, No=str, Failing=Failing),
     )
     specs = {
         ("detectors", "dark"): DetectorSpec("dark", "x", f"{HERE}:Dark"),
         ("trackers", "first"): TrackerSpec("first", "x", f"{HERE}:First", detector="dark"),
         ("trackers", "seeing"): TrackerSpec("seeing", "x", f"{HERE}:Seeing", detector="dark"),
+        ("trackers", "failing"): TrackerSpec("failing", "x", f"{HERE}:Failing", detector="dark"),
         ("trackers", "no"): TrackerSpec("no", "x", f"{HERE}:No", detector="dark"),
     }
 
@@ -144,11 +161,17 @@ def test_the_same_again_does_nothing_and_another_job_is_refused(video, tmp_path)
     before = (tmp_path / "dots.tracks.h5").read_bytes()
     LOOKED_AT.clear()
     done = track_video(video, tracker="first", start=4, stop=9)
+    assert done.nothing_to_do
     assert done.n_before == done.n_frames == 5
     assert not LOOKED_AT
-    for other in ({"stop": 8}, {"stop": 9, "tracker_settings": {"offset": 2}}):
-        with pytest.raises(OutputExistsError, match="is of another video, detector, tracker"):
-            track_video(video, tracker="first", start=4, **other)
+    others = (
+        ({"stop": 8}, r"is of another job \(it differs in: stop\)"),
+        ({"stop": 9, "tracker_settings": {"offset": 2}}, r"differs in: tracker \(settings\)\)"),
+        ({"stop": 9, "tracker": "seeing"}, r"differs in: tracker \(name\)\)"),
+    )
+    for other, words in others:
+        with pytest.raises(OutputExistsError, match=words):
+            track_video(video, **{"tracker": "first", "start": 4, **other})
     assert (tmp_path / "dots.tracks.h5").read_bytes() == before
     done = track_video(
         video, tracker="first", tracker_settings={"offset": 2}, start=4, stop=9, overwrite=True
@@ -183,6 +206,44 @@ def test_a_detector_that_gives_nonsense(video, tmp_path, give, words):
     with pytest.raises(PluginError, match=words):
         track_video(video, tracker="first", detector_settings={"give": give})
     assert "dots.tracks.h5" not in files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"at": 17}, "the tracker failing failed at frame 17: IndexError: list index .* is kept"),
+        ({"at": "end"}, "the tracker failing failed at the end: IndexError"),
+        ({"at": 17, "give": 5}, r"failing gave int for frame 17; expected dpk_core\.Tracks"),
+    ],
+)
+def test_a_tracker_with_a_fault_is_named_and_detections_are_kept(video, tmp_path, settings, words):
+    with pytest.raises(PluginError, match=words):
+        track_video(video, tracker="failing", tracker_settings=settings)
+    LOOKED_AT.clear()
+    done = track_video(video, tracker="first")
+    assert done.n_before + len(LOOKED_AT) == 30
+    assert done.n_before >= 17
+    assert not done.nothing_to_do
+
+
+def test_a_function_that_was_changed_in_its_file_is_another_job(video, tmp_path):
+    code = tmp_path / "mine.py"
+    run = {"tracker": "first", "detector_settings": {"give": f"{code}:find"}}
+    code.write_text("def find(frame): ...")
+    NONSENSE[f"{code}:find"] = Detections([5], [5])
+    track_video(video, **run)
+    assert track_video(video, **run).nothing_to_do
+    code.write_text("def find(frame): return None")
+    with pytest.raises(OutputExistsError, match=r"differs in: detector \(files\)\)"):
+        track_video(video, **run)
+
+
+def test_rows_of_many_frames_are_joined_on_the_way(monkeypatch, video):
+    whole = track_video(video, tracker="first").tracks
+    monkeypatch.setattr(track, "_BLOCK", 7)
+    again = track_video(video, tracker="first", overwrite=True).tracks
+    for name, column in whole.columns().items():
+        np.testing.assert_array_equal(column, again.columns()[name])
 
 
 def test_a_video_that_is_cut_short(video, tmp_path):
@@ -233,3 +294,13 @@ def test_on_the_command_line(video, tmp_path):
     assert read_tracks(tmp_path / "dots.tracks.h5").id.tolist() == [3] * 30
     done = run(app, ["track", str(video), "--tracker", "first", "--set", "offset=3"])
     assert "all 30 frames were tracked already" in " ".join(done.output.split())
+
+
+def test_interrupted_on_the_command_line_and_carried_on(video):
+    command = ["track", str(video), "--tracker", "first", "--detector-set", "interrupt_at=20"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 130
+    assert "the same command carries on" in " ".join(done.output.split())
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "20 of 30 frames looked at before" in " ".join(done.output.split())

@@ -247,7 +247,7 @@ def test_a_model_that_was_trained_again_tracks_anew(exported, tmp_path):
     other = onnx.load(model)
     other.doc_string = "trained again"
     onnx.save(other, model)
-    with pytest.raises(OutputExistsError, match="is of another video, detector, tracker or sett"):
+    with pytest.raises(OutputExistsError, match=r"differs in: detector \(files\)"):
         track_video(video, detector="centroids", detector_settings=settings)
     done = track_video(video, detector="centroids", detector_settings=settings, overwrite=True)
     assert done.n_before == 0

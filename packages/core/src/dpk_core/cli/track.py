@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpk_core.cli.console import say
+from dpk_core.cli.console import INTERRUPTED, note, say
 from dpk_core.cli.options import assignments
 from dpk_core.cli.progress import duration
 
@@ -49,27 +49,32 @@ def command(
     from dpk_core.swaps import swap_candidates
     from dpk_core.workflow.track import track_video
 
-    with shown() as progress:
-        done = track_video(
-            video,
-            output,
-            tracker=tracker,
-            detector=detector,
-            tracker_settings=assignments(settings or []),
-            detector_settings=assignments(detector_settings or []),
-            poses=poses,
-            start=start,
-            stop=stop,
-            overwrite=force,
-            progress=progress,
-        )
-    if done.n_before == done.n_frames:
+    try:
+        with shown() as progress:
+            done = track_video(
+                video,
+                output,
+                tracker=tracker,
+                detector=detector,
+                tracker_settings=assignments(settings or []),
+                detector_settings=assignments(detector_settings or []),
+                poses=poses,
+                start=start,
+                stop=stop,
+                overwrite=force,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        note("Interrupted. What was found is stored; the same command carries on from there.")
+        raise typer.Exit(INTERRUPTED) from None
+    if done.nothing_to_do:
         say(f"{done.output}: all {done.n_frames} frames were tracked already")
         return
-    speed = (done.n_frames - done.n_before) / done.seconds
+    looked_at = done.n_frames - done.n_before
+    before = f", {done.n_before} of {done.n_frames} frames looked at before" * bool(done.n_before)
     say(
         f"{done.output}: {done.tracks!r}, by {done.tracker} on {done.detector} in "
-        f"{duration(done.seconds)} ({speed:.1f} frames/s)"
+        f"{duration(done.seconds)} ({looked_at / done.seconds:.1f} frames/s){before}"
     )
     candidates = swap_candidates(done.tracks)
     if candidates:

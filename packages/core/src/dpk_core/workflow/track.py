@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -24,22 +24,23 @@ from dpk_core.errors import (
     VideoError,
 )
 from dpk_core.interfaces import Detector, Tracker
-from dpk_core.services.fingerprints import file_hash
 from dpk_core.services.plugins import registry
 from dpk_core.services.settings import make_with
 from dpk_core.services.storage import read_tracks, write_tracks
 from dpk_core.services.storage.atomic import check_output
 from dpk_core.services.storage.detections_log import DetectionsLog
-from dpk_core.services.storage.hdf5 import to_json
 from dpk_core.specs import DetectorSpec, Spec, TrackerSpec
 from dpk_core.tracks import COLUMNS, Tracks
 from dpk_core.workflow.frames import FrameSource, VideoFrames, open_frames
 from dpk_core.workflow.jobs import only_writer
 from dpk_core.workflow.progress import Progress, ignore
+from dpk_core.workflow.track_job import differing_in, file_content
 from dpk_core.workflow.track_poses import PoseRows, describe_poses
 
 SUFFIX = ".tracks.h5"
 TRACKER, DETECTOR = "kalman", "background"
+_BLOCK = 1024
+"""Frames of which rows are joined at once."""
 
 
 @attrs.frozen
@@ -60,6 +61,8 @@ class Tracking:
         That this run took.
     tracker, detector
         Their names.
+    nothing_to_do
+        Whether the output was there already.
     """
 
     output: Path
@@ -69,6 +72,7 @@ class Tracking:
     seconds: float
     tracker: str
     detector: str
+    nothing_to_do: bool = False
 
 
 def track_video(
@@ -143,7 +147,7 @@ def track_video(
         n = len(source.numbers)
         if not overwrite and (found := _done(output, job)) is not None:
             seconds = time.monotonic() - began
-            return Tracking(output, found, n, n, seconds, tracker_spec.name, name)
+            return Tracking(output, found, n, n, seconds, tracker_spec.name, name, True)
         check_output(output, overwrite=overwrite)
         following: Tracker = _make(tracker_spec, tracker_settings, Tracker)
         finding: Detector | None = None
@@ -157,7 +161,8 @@ def track_video(
             else:
                 log = _pose_rows(Path(poses), source, detector_settings)
             before = 0 if poses is not None else len(log)
-            tracks, damage = _follow(source, finding, following, log, name, progress)
+            names = name, tracker_spec.name
+            tracks, damage = _follow(source, finding, following, log, names, progress)
             noted = {k: v for k, v in tracks.provenance.items() if k != "job"}
             provenance = {**noted, "job": job, **source.facts}
             if poses is not None:
@@ -220,19 +225,10 @@ def _description(spec: Spec, settings: Mapping[str, Any] | None) -> dict[str, An
         "settings": dict(settings or {}),
         "by": [software, *origin],
     }
-    files = {name: _content(value) for name, value in about["settings"].items()}
+    files = {name: file_content(value) for name, value in about["settings"].items()}
     files = {name: content for name, content in files.items() if content is not None}
     # A model that was trained again under the same name finds something else.
     return {**about, "files": files} if files else about
-
-
-def _content(value: Any) -> str | None:
-    """A hash of the file that a setting names; None when it names none."""
-    try:
-        is_file = isinstance(value, (str, PathLike)) and Path(value).is_file()
-    except (OSError, ValueError):  # a text that can be no path
-        return None
-    return file_hash(Path(value)) if is_file else None
 
 
 def _make(spec: Spec, settings: Mapping[str, Any] | None, kind: type) -> Any:
@@ -256,10 +252,10 @@ def _done(output: Path, job: dict[str, Any]) -> Tracks | None:
         stored = read_tracks(output)
     except DpkError:
         return None  # whatever it is, check_output refuses to replace it
-    if to_json(stored.provenance.get("job")) != to_json(job):
+    if differing := differing_in(stored.provenance.get("job"), job):
         raise OutputExistsError(
-            f"{output} exists and is of another video, detector, tracker or setting; choose "
-            "another name, or replace it (--force, overwrite=True)"
+            f"{output} exists and is of another job (it differs in: {', '.join(differing)}); "
+            "choose another name, or replace it (--force, overwrite=True)"
         )
     return stored
 
@@ -269,28 +265,31 @@ def _follow(
     detector: Detector | None,
     tracker: Tracker,
     log: DetectionsLog | PoseRows,
-    name: str,
+    names: tuple[str, str],
     progress: Progress,
 ) -> tuple[Tracks, VideoError | None]:
     """All rows, and the damage that ended the video early, if any."""
     numbers = source.numbers
     known = len(log)
+    of_detector, of_tracker = names
     # Frames that are in the log need not be decoded, unless the tracker wants to see them.
     skip = 0 if tracker.uses_frames else known
     if detector is not None and known < len(numbers):
         progress(0, None, "looking at the video")
         detector.prepare(_by_number(source))
-    rows, damage = [], None
+    rows, damage = _Rows(), None
     for i in range(skip):
-        rows.append(_update(tracker, numbers[i], log.get(numbers[i]), None))
+        rows.append(_update(tracker, of_tracker, numbers[i], log.get(numbers[i]), None))
+        progress(i + 1, len(numbers), "tracking")
     frames = source.frames(skip)
     try:
         for i, frame in enumerate(frames, start=skip):
             found = log.get(numbers[i])
             if found is None and detector is not None:
-                found = _detect(detector, name, frame, numbers[i])
+                found = _detect(detector, of_detector, frame, numbers[i])
                 log.put(numbers[i], found)
-            rows.append(_update(tracker, numbers[i], found, frame if tracker.uses_frames else None))
+            shown = frame if tracker.uses_frames else None
+            rows.append(_update(tracker, of_tracker, numbers[i], found, shown))
             progress(i + 1, len(numbers), "tracking")
     except VideoError as error:
         damage = error
@@ -298,7 +297,8 @@ def _follow(
         if hasattr(frames, "close"):
             frames.close()
         log.commit()
-    return tracker.finish(_joined(rows)), damage
+    with _faults_of(of_tracker, "at the end"):
+        return _expect_tracks(tracker.finish(rows.joined()), of_tracker, "at the end"), damage
 
 
 def _by_number(source: FrameSource) -> Any:
@@ -348,9 +348,49 @@ def _detect(detector: Detector, name: str, frame: np.ndarray, number: int) -> De
 
 
 def _update(
-    tracker: Tracker, number: int, found: Detections | None, frame: np.ndarray | None
+    tracker: Tracker, name: str, number: int, found: Detections | None, frame: np.ndarray | None
 ) -> Tracks:
-    return tracker.update(number, Detections.none() if found is None else found, frame)
+    with _faults_of(name, f"at frame {number}"):
+        rows = tracker.update(number, Detections.none() if found is None else found, frame)
+    return _expect_tracks(rows, name, f"for frame {number}")
+
+
+@contextmanager
+def _faults_of(tracker: str, when: str) -> Iterator[None]:
+    try:
+        yield
+    except DpkError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"the tracker {tracker} failed {when}: {type(error).__name__}: {error}; what was "
+            "detected before is kept, and the same command carries on"
+        ) from error
+
+
+def _expect_tracks(given: Any, tracker: str, when: str) -> Tracks:
+    if not isinstance(given, Tracks):
+        raise PluginError(
+            f"the tracker {tracker} gave {type(given).__name__} {when}; expected dpk_core.Tracks"
+        )
+    return given
+
+
+class _Rows:
+    """Rows of frame after frame; of a day's video, little arrays by the million need gigabytes."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Tracks] = []
+        self._rows: list[Tracks] = []
+
+    def append(self, rows: Tracks) -> None:
+        self._rows.append(rows)
+        if len(self._rows) >= _BLOCK:
+            self._blocks.append(_joined(self._rows))
+            self._rows = []
+
+    def joined(self) -> Tracks:
+        return _joined([*self._blocks, *self._rows])
 
 
 def _joined(rows: list[Tracks]) -> Tracks:

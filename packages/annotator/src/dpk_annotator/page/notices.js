@@ -106,7 +106,7 @@ export class Notices {
     const passing = [423, 500, 507].includes(error.status);
     const gone = error.status === 403;
     const text = gone
-      ? "This address is not valid any more. Open the one that dpk annotate shows now; your edits are kept and go there."
+      ? "This address is not valid any more. Open the one that dpk annotate shows now and close this tab: your edits are kept and go there."
       : `Not saved: ${error.message}.${passing ? " It is tried again; your edits are kept." : ""}`;
     const again = button("Try again", () => queue.retry(), { class: "quiet framed" });
     const leave = button("Leave this edit out", () => queue.discard(), { class: "quiet framed" });

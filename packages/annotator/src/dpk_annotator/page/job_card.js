@@ -106,12 +106,13 @@ function titleOf({ id, kind, settings }) {
     train: () => `Training ${settings.model ?? ""}`,
     predict: () => `Guesses of ${settings.model ?? "a model"}`,
     sample: () => `${settings.n ?? "Some"} frames of ${settings.video ?? "a video"}`,
+    merge: () => `Merged with ${settings.other ?? "another set"}`,
   }[kind];
   return `${id}. ${what ? what() : kind}`;
 }
 
 /** @param {import("./jobs.js").Job} job @param {boolean} stopping */
-function wordsOf({ kind, state, text, details, progress, total }, stopping) {
+function wordsOf({ kind, state, text, details, progress, total, settings }, stopping) {
   if (state === "running") {
     if (stopping) return "It finishes its step and keeps what it has.";
     const part = progress !== null && total && kind !== "train" ? ` (${Math.round((100 * progress) / total)} %)` : "";
@@ -120,6 +121,7 @@ function wordsOf({ kind, state, text, details, progress, total }, stopping) {
   if (state === "failed") return "It failed; the log tells why.";
   const error = details.validation_error_px;
   if (kind === "train" && typeof error === "number") return `${error.toFixed(1)} px off on average, on images that it did not learn from.`;
+  if (kind === "merge") return state === "done" ? `To label on in it: dpk annotate ${settings.output}` : "Nothing was written.";
   if (state === "stopped") return "What it had until then is kept.";
   return { predict: "Its guesses are on the images.", sample: "The frames are in the set." }[kind] ?? "";
 }

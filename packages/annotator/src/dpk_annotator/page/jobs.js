@@ -1,4 +1,4 @@
-/** Trainings, predictions and choices of frames that the server runs, as it tells of them. */
+/** Trainings, predictions, choices of frames and merges that the server runs, as it tells of them. */
 
 import { get, post } from "./api.js";
 import { Emitter } from "./emitter.js";
@@ -6,7 +6,7 @@ import { Emitter } from "./emitter.js";
 /**
  * @typedef {object} Job
  * @property {number} id
- * @property {"train"|"predict"|"sample"} kind
+ * @property {"train"|"predict"|"sample"|"merge"} kind
  * @property {"running"|"done"|"stopped"|"failed"} state
  * @property {number|null} progress
  * @property {number|null} total

@@ -7,6 +7,7 @@
 import { displayPanel } from "./panels/display.js";
 import { historyPanel } from "./panels/history.js";
 import { labelPanel } from "./panels/label.js";
+import { mergePanel } from "./panels/merge.js";
 import { partnerPanel } from "./panels/partner.js";
 import { skeletonPanel } from "./panels/skeleton.js";
 import { videosPanel } from "./panels/videos.js";
@@ -21,4 +22,4 @@ import { videosPanel } from "./panels/videos.js";
  */
 
 /** @type {Panel[]} */
-export const PANELS = [labelPanel, partnerPanel, videosPanel, displayPanel, skeletonPanel, historyPanel];
+export const PANELS = [labelPanel, partnerPanel, videosPanel, displayPanel, skeletonPanel, mergePanel, historyPanel];

@@ -10,6 +10,8 @@ const MOST_BYTES = 256e6;
 const FEWEST = 12;
 const AHEAD = 10;
 const BEHIND = 3;
+/** Milliseconds that a frame must be wanted after a leap until its neighbours are fetched. */
+const REST = 150;
 /** Milliseconds until a server that could not be reached is asked again. */
 const PAUSE = 1000;
 
@@ -40,6 +42,7 @@ export class Frames {
   #direction = 1;
   #busy = false;
   #closed = false;
+  #timer = 0;
 
   /**
    * @param {number} video
@@ -57,8 +60,10 @@ export class Frames {
 
   /** @param {number} frame */
   want(frame) {
+    const leap = Math.abs(frame - this.#wanted) > AHEAD;
     if (frame !== this.#wanted) this.#direction = frame < this.#wanted ? -1 : 1;
     this.#wanted = frame;
+    if (leap) this.#rest();
     const ready = this.#peek(frame);
     if (ready) this.show(frame, ready);
     else if (this.#failed.has(frame)) this.fail(frame, this.#failed.get(frame));
@@ -67,7 +72,17 @@ export class Frames {
 
   close() {
     this.#closed = true;
+    clearTimeout(this.#timer);
     this.#ready.clear();
+  }
+
+  /** A hand that drags leaps on: what lies around would only be in its way. */
+  #rest() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      this.#pump();
+    }, REST);
   }
 
   async #pump() {
@@ -94,8 +109,10 @@ export class Frames {
   /** What to fetch now: the wanted one, else its neighbours, those ahead first. */
   #next() {
     const steps = [0];
-    for (let i = 1; i <= AHEAD; i += 1) steps.push(i);
-    for (let i = 1; i <= BEHIND; i += 1) steps.push(-i);
+    if (!this.#timer) {
+      for (let i = 1; i <= AHEAD; i += 1) steps.push(i);
+      for (let i = 1; i <= BEHIND; i += 1) steps.push(-i);
+    }
     for (const step of steps) {
       const frame = this.#wanted + step * this.#direction;
       const there = frame >= 0 && frame < this.n;

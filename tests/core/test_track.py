@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from types import SimpleNamespace
 
@@ -11,7 +12,14 @@ from typer.testing import CliRunner
 
 from dpk_core import Detections, Detector, Tracker, Tracks, VideoWriter, read_tracks
 from dpk_core.cli.app import app
-from dpk_core.errors import OutputExistsError, PluginError, ValidationError, VideoError
+from dpk_core.errors import (
+    FileFormatError,
+    OutputError,
+    OutputExistsError,
+    PluginError,
+    ValidationError,
+    VideoError,
+)
 from dpk_core.services.storage.detections_log import DetectionsLog
 from dpk_core.specs import DetectorSpec, TrackerSpec
 from dpk_core.testing import walking_dots
@@ -284,6 +292,44 @@ def test_the_log_survives_and_is_begun_anew_for_another_job(tmp_path):
     path.write_bytes(b"no database at all, but some text that is long enough to be looked at")
     with DetectionsLog(path, {"a": 2}) as log:
         assert len(log) == 0
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_log_that_is_damaged_in_its_middle_says_what_to_do(tmp_path):
+    path = tmp_path / "log"
+    with DetectionsLog(path, {"a": 1}) as log:
+        for i in range(300):
+            log.put(i, Detections(np.arange(20.0), np.arange(20.0)))
+    content = bytearray(path.read_bytes())
+    content[20_000:-20_000] = b"\xff" * (len(content) - 40_000)
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"log, which keeps .* is damaged .*; delete it"):
+        read_all(path, 300)
+    assert path.exists()
+
+
+def read_all(path, n):
+    with DetectionsLog(path, {"a": 1}) as log:
+        for i in range(n):
+            log.get(i)
+
+
+class Sick(sqlite3.Connection):
+    def execute(self, *arguments):
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_a_log_is_not_thrown_away_because_the_disk_fails(tmp_path, monkeypatch):
+    path = tmp_path / "log"
+    with DetectionsLog(path, {"a": 1}) as log:
+        log.put(5, Detections([1], [2]))
+    connect = sqlite3.connect
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", lambda where: connect(where, factory=Sick))
+        with pytest.raises(OutputError, match=r"disk I/O error.*; is the disk full or read-only"):
+            DetectionsLog(path, {"a": 1})
+    with DetectionsLog(path, {"a": 1}) as log:
+        assert len(log.get(5)) == 1
 
 
 def test_on_the_command_line(video, tmp_path):

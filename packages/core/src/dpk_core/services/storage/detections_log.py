@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dpk_core.detections import Detections
-from dpk_core.errors import OutputError
+from dpk_core.errors import FileFormatError, OutputError
 
 _COLUMNS = ("x", "y", "width", "height", "angle", "score", "id")
 _COMMIT_EVERY = 32
@@ -34,7 +34,9 @@ class DetectionsLog:
     Raises
     ------
     OutputError
-        When the file cannot be written.
+        When the file cannot be written; one that is there stays as it is.
+    FileFormatError
+        When it turns out on the way that it is damaged.
     """
 
     def __init__(self, path: Path, job: dict[str, Any]) -> None:
@@ -43,7 +45,7 @@ class DetectionsLog:
         self._waiting = 0
         try:
             self._open()
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError:  # no database, or a damaged one
             self.remove()
             self._open()
         if self._stored_job() != self._job:
@@ -104,7 +106,7 @@ class DetectionsLog:
 
     def close(self) -> None:
         """Commit and close; a log of nothing is removed."""
-        self._database.commit()
+        self.commit()
         if len(self):
             self._database.close()
         else:
@@ -123,8 +125,11 @@ class DetectionsLog:
             self.close()
 
     def _open(self) -> None:
-        with self._errors():
-            self._database = sqlite3.connect(self.path)
+        with self._errors(begin_anew=True):
+            self._connect()
+
+    def _connect(self) -> None:
+        self._database = sqlite3.connect(self.path)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._database.execute("CREATE TABLE IF NOT EXISTS job (text TEXT)")
@@ -140,15 +145,16 @@ class DetectionsLog:
         row = self._database.execute("SELECT text FROM job").fetchone()
         return None if row is None else str(row[0])
 
-    def _errors(self) -> _AsOutputError:
-        return _AsOutputError(self.path)
+    def _errors(self, begin_anew: bool = False) -> _Faults:
+        return _Faults(self.path, begin_anew)
 
 
-class _AsOutputError:
-    """Turns SQLite's refusal to write into an error that names the file."""
+class _Faults:
+    """Turns SQLite's refusals, and damage unless the log begins anew, into errors of ours."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, begin_anew: bool) -> None:
         self._path = path
+        self._begin_anew = begin_anew
 
     def __enter__(self) -> None:
         return None
@@ -162,4 +168,9 @@ class _AsOutputError:
         if isinstance(error, sqlite3.OperationalError):
             raise OutputError(
                 f"cannot write {self._path} ({error}); is the disk full or read-only?"
+            ) from error
+        if isinstance(error, sqlite3.DatabaseError) and not self._begin_anew:
+            raise FileFormatError(
+                f"{self._path}, which keeps what was detected, is damaged ({error}); delete it, "
+                "and the same command begins anew"
             ) from error

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
 
+from dpk_annotator import growing
 from dpk_annotator.context import Context
+from dpk_annotator.growing import grow
 from dpk_annotator.server import create_app
 from dpk_annotator.store import Store
 from dpk_core import Poses, VideoReader, VideoWriter
 from dpk_core.services.storage import read_annotations, read_poses, write_poses
+from dpk_core.workflow.add_frames import add_frames
 
 TOKEN = "a-token-that-nobody-guesses"
 
@@ -87,6 +94,46 @@ def test_frames_come_to_the_set_with_what_the_model_found(client, served, video,
     assert client.post("api/videos/0/add", {"frames": [7]}).json == {"rows": []}
     assert client.post("api/videos/0/add", {"frames": [600]}).status == 400
     assert client.post("api/videos/0/add", {"frames": []}).status == 400
+
+
+def test_frames_that_come_change_no_guesses_of_other_images(client, served, video, poses) -> None:
+    store = served.store
+    store.put_guesses([2], np.ones((1, 5, 2)), np.full((1, 5), 0.9), "the better net")
+    assert client.post("api/videos/0/add", {"frames": [7]}).json == {"rows": [6]}
+    assert store.guess(2).model == "the better net"
+    assert store.guess(6).model == "day1.poses.h5"
+
+
+def test_frames_come_while_others_do_and_while_the_file_is_brought_up_to_date(
+    served, video, monkeypatch
+) -> None:
+    store, first_is_there = served.store, threading.Event()
+
+    def slowly(*arguments):
+        added = add_frames(*arguments)
+        first_is_there.set()
+        time.sleep(0.2)
+        return added
+
+    monkeypatch.setattr(growing, "add_frames", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(grow, store, video, [7, 33])
+        assert first_is_there.wait(20)
+        pool.submit(store.save)
+        second = pool.submit(grow, store, video, [8, 33])
+        assert (first.result(), second.result()) == ([6, 7], [8])
+    assert [source.frame for source in store.sources[6:]] == [7, 33, 8]
+
+
+def test_frames_that_another_program_adds_meanwhile_are_not_taken_for_ours(
+    served, video, monkeypatch
+) -> None:
+    def after_another(*arguments):
+        add_frames(served.store.path, video, [51, 52])
+        return add_frames(*arguments)
+
+    monkeypatch.setattr(growing, "add_frames", after_another)
+    assert grow(served.store, video, [7, 8]) == [8, 9]
 
 
 def test_labels_made_before_frames_come_stay(client, served, video) -> None:

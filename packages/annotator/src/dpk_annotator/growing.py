@@ -8,6 +8,7 @@ from pathlib import Path
 from dpk_annotator.store import ReadOnlyError, Store
 from dpk_core.errors import DpkError, ValidationError
 from dpk_core.services.storage import read_poses
+from dpk_core.services.video_paths import portable
 from dpk_core.workflow.add_frames import add_frames
 
 MOST_AT_ONCE = 1000
@@ -28,23 +29,25 @@ def grow(store: Store, video: Path, frames: Sequence[int]) -> list[int]:
         raise ReadOnlyError(f"{store.path.name} was opened for looking only")
     if len(frames) > MOST_AT_ONCE:
         raise ValidationError(f"frames: expected at most {MOST_AT_ONCE} at once")
-    before = len(store)
-    store.save()
-    added = add_frames(store.path, video, frames)
-    store.poll()
-    rows = list(range(before, len(store)))[-len(added) :] if added else []
+    with store.growing():
+        added = set(add_frames(store.path, video, frames))
+    if not added:
+        return []
+    # Another process may have added images meanwhile, so they are known by where they came from.
+    name, sources = portable(video, store.path.parent), store.sources[: len(store)]
+    rows = [i for i, one in enumerate(sources) if one.video == name and one.frame in added]
     if rows:
-        _guess(store, video)
+        _guess(store, video, rows)
     return rows
 
 
-def _guess(store: Store, video: Path) -> None:
+def _guess(store: Store, video: Path, rows: Sequence[int]) -> None:
     for folder in (video.parent, store.path.parent):
         poses = folder / f"{video.stem}.poses.h5"
         if not poses.is_file():
             continue
         try:
-            store.put_poses(read_poses(poses), str(video), poses.name)
+            store.put_poses(read_poses(poses), str(video), poses.name, rows)
         except DpkError:  # guesses are a convenience; the frames are there without them
             continue
         return

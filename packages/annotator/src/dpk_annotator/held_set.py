@@ -176,6 +176,19 @@ class HeldSet:
         finally:
             self._file_lock.release()
 
+    @contextmanager
+    def growing(self) -> Iterator[None]:
+        """While the block adds images to the file: up to date before, and taken in after it.
+
+        One at a time; labelling goes on meanwhile.
+        """
+        with self._file_lock:
+            self.save()
+            try:
+                yield
+            finally:
+                self.poll()
+
     def close(self) -> bool:
         """Bring the file up to date and close; False when that failed (the journal has it all)."""
         with self._lock:

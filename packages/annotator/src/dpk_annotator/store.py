@@ -261,11 +261,19 @@ class Store(HeldSet):
         self.on_change(Changed(self.revision, touched or None, model))
         return len(touched)
 
-    def put_poses(self, poses: Poses, video: str, model: str = "") -> int:
-        """Keep what was predicted for a video as guesses for the images that came from it."""
+    def put_poses(
+        self, poses: Poses, video: str, model: str = "", only: Sequence[int] | None = None
+    ) -> int:
+        """Keep what was predicted for a video as guesses for the images that came from it.
+
+        Of ``only`` these images, if given: others may have guesses of a better model.
+        """
         rows, keypoints, scores = guesses_from_poses(
             poses, video, self.sources, self.image_shape[:2], self.skeleton, self.path.parent
         )
+        if only is not None:
+            wanted = np.isin(rows, np.asarray(only, np.int64))
+            rows, keypoints, scores = rows[wanted], keypoints[wanted], scores[wanted]
         return self.put_guesses(rows, keypoints, scores, model) if len(rows) else 0
 
     def _check_row(self, row: int) -> None:

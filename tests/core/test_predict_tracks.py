@@ -186,4 +186,4 @@ def test_on_the_command_line(crop_model, video, tracks, tmp_path):
     command = ["predict", str(crop_model), str(video), "--tracks", str(tracks)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "52 frames" in " ".join(done.output.split())
+    assert "52 crops" in " ".join(done.output.split())

@@ -193,6 +193,15 @@ def test_tracks_round_trip(tmp_path):
     assert describe(tmp_path / "t.h5")["kind"] == "tracks"
 
 
+def test_describe_tells_which_video_tracks_are_of(tmp_path):
+    noted = {"video": "a.mp4", "job": {"tracker": {"name": "kalman"}}, "swap_candidates": [{}, {}]}
+    write_tracks(tmp_path / "t.h5", Tracks([0], [4], [1.5], [0], provenance=noted))
+    found = describe(tmp_path / "t.h5")
+    assert found["provenance"] == {"video": "a.mp4", "job": {"tracker": {"name": "kalman"}}}
+    assert found["meetings to look at"] == 2
+    assert found["rows"] == "Tracks(1 rows, 1 individuals, frames 0-0, 0 interpolated)"
+
+
 def test_identities_are_exchanged_from_a_frame_on_and_back(tmp_path):
     path = tmp_path / "two.poses.h5"
     frames, ids = np.repeat(np.arange(6), 2), np.tile([3, 7], 6)

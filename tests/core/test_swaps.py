@@ -101,7 +101,7 @@ def test_on_the_command_line(file, tmp_path):
 
 
 def test_what_cannot_be(file, tmp_path):
-    with pytest.raises(ValidationError, match="one of 3 swap candidates, from 0; found 7"):
+    with pytest.raises(ValidationError, match="number of a swap candidate, 0 to 2; found 7"):
         exchange_names(file, [7], tmp_path / "b.h5")
     assert not (tmp_path / "b.h5").exists()
     broken = attrs.evolve(three(), provenance={"swap_candidates": [{"frame": 3}]})

@@ -352,6 +352,9 @@ def test_a_video_whose_size_changes_is_tracked_up_to_there(tmp_path):
         track_video(path)
     tracks = read_tracks(tmp_path / "joined.tracks.h5")
     assert tracks.frame.tolist() == list(range(10))
+    # Once more it is not all done, either.
+    with pytest.raises(VideoError, match=r"frame 10 is 128x64 pixels(.|\n)*before the damage are"):
+        track_video(path)
     np.testing.assert_allclose(tracks.x, 36 + np.arange(10), atol=1)
 
 

@@ -91,10 +91,8 @@ def exchange(tracks: Tracks, number: int) -> Tracks:
     """
     candidates = swap_candidates(tracks)
     if not 0 <= number < len(candidates):
-        raise ValidationError(
-            f"expected the number of one of {len(candidates)} swap candidates, from 0; found "
-            f"{number}"
-        )
+        there = f"0 to {len(candidates) - 1}" if candidates else "none: no meeting was noted"
+        raise ValidationError(f"expected the number of a swap candidate, {there}; found {number}")
     chosen = candidates[number]
     pair = {chosen.first: chosen.second, chosen.second: chosen.first}
     ids = tracks.id.copy()

@@ -73,10 +73,11 @@ def command(
     except KeyboardInterrupt:
         note("Interrupted. What was done is stored; the same command carries on from there.")
         raise typer.Exit(INTERRUPTED) from None
+    frames = "frames" if tracks is None else "crops"  # of each individual in each frame
     if result.nothing_to_do:
-        say(f"{result.output}: all {result.n_frames} frames were done already")
+        say(f"{result.output}: all {result.n_frames} {frames} were done already")
         return
     done = result.n_frames - result.n_before
     before = f", {result.n_before} of them before" if result.n_before else ""
-    took = f"in {duration(result.seconds)} ({done / max(result.seconds, 1e-9):.1f} frames/s)"
-    say(f"{result.output}: {result.n_frames} frames{before}, {took}, by {result.engine}")
+    took = f"in {duration(result.seconds)} ({done / max(result.seconds, 1e-9):.1f} {frames}/s)"
+    say(f"{result.output}: {result.n_frames} {frames}{before}, {took}, by {result.engine}")

@@ -122,7 +122,8 @@ def track_video(
         For an unknown name.
     OutputExistsError, OutputError
     VideoError
-        When the video is damaged: the frames before the damage have been tracked and stored.
+        When the video is damaged: the frames before the damage have been tracked and stored. The
+        same again, as long as the video is the same.
     """
     began = time.monotonic()
     if poses is not None and detector is not None:
@@ -146,6 +147,8 @@ def track_video(
         job = {**wanted, "tracker": _description(tracker_spec, tracker_settings)}
         n = len(source.numbers)
         if not overwrite and (found := _done(output, job)) is not None:
+            if damage_then := found.provenance.get("damage"):
+                raise VideoError(_stored_before(str(damage_then), output))
             seconds = time.monotonic() - began
             return Tracking(output, found, n, n, seconds, tracker_spec.name, name, True)
         check_output(output, overwrite=overwrite)
@@ -167,15 +170,19 @@ def track_video(
             provenance = {**noted, "job": job, **source.facts}
             if poses is not None:
                 provenance["poses"] = Path(poses).as_posix()
+            if damage is not None:
+                provenance["damage"] = str(damage)
             tracks = attrs.evolve(tracks, provenance=provenance)
             write_tracks(output, tracks, overwrite=overwrite)
             log.remove()
         if damage is not None:
-            raise VideoError(
-                f"{damage}\nThe frames before the damage are tracked and stored in {output}"
-            ) from damage
+            raise VideoError(_stored_before(str(damage), output)) from damage
         seconds = time.monotonic() - began
         return Tracking(output, tracks, n, before, seconds, tracker_spec.name, name)
+
+
+def _stored_before(damage: str, output: Path) -> str:
+    return f"{damage}\nThe frames before the damage are tracked and stored in {output}"
 
 
 def default_output(video: str | PathLike[str]) -> Path:

@@ -13,6 +13,7 @@ from dpk_core.services.storage.annotations_file import read_annotations
 from dpk_core.services.storage.hdf5 import reading
 from dpk_core.services.storage.poses_file import is_complete, read_poses
 from dpk_core.services.storage.tracks_file import read_tracks
+from dpk_core.swaps import KEY as SWAPS
 
 _BLOCK_ROWS = 65536
 
@@ -34,7 +35,7 @@ def describe(path: str | PathLike[str]) -> dict[str, Any]:
     if {"keypoints", "rows_done"} <= keys:
         return {"kind": "poses", **_poses(path), **found}
     if {"frame", "id", "x", "y"} <= keys:
-        return {"kind": "tracks", "rows": repr(read_tracks(path)), **found}
+        return {"kind": "tracks", **_tracks(path), **found}
     return {"kind": "unknown HDF5", "keys": sorted(keys), **found}
 
 
@@ -52,6 +53,14 @@ def _annotations(path: Path) -> dict[str, Any]:
     if annotations.skeleton.one_sided_swaps:
         facts["one-sided swaps"] = [f"{a} -> {b}" for a, b in annotations.skeleton.one_sided_swaps]
     return facts
+
+
+def _tracks(path: Path) -> dict[str, Any]:
+    tracks = read_tracks(path)
+    provenance = dict(tracks.provenance)
+    meetings = provenance.pop(SWAPS, [])  # by the hundred, which dpk swaps lists
+    facts: dict[str, Any] = {"rows": repr(tracks), "provenance": provenance}
+    return {**facts, "meetings to look at": len(meetings)} if meetings else facts
 
 
 def _poses(path: Path) -> dict[str, Any]:

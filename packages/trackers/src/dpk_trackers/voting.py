@@ -37,8 +37,9 @@ def vote(tracks: Tracks, tags: np.ndarray, min_share: float = 0.6) -> Tracks:
     winner, most = table.argmax(axis=1), table.max(axis=1)
     sure = (total > 0) & (most >= min_share * np.maximum(total, 1))
     new, labels = ids.copy(), {}
-    first = np.array([tracks.frame[tracks.id == i].min() for i in ids])
-    last = np.array([tracks.frame[tracks.id == i].max() for i in ids])
+    order = np.lexsort((tracks.frame, tracks.id))
+    frames, starts = tracks.frame[order], np.searchsorted(tracks.id[order], ids)
+    first, last = frames[starts], frames[np.append(starts[1:], len(order)) - 1]
     for column, name in enumerate(names):
         bearers = np.flatnonzero(sure & (winner == column))
         members: list[int] = []

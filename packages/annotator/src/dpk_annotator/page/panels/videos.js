@@ -22,9 +22,10 @@ class VideosPanel {
     this.jobs = jobsOf(app);
     this.list = element("div", { class: "videos", role: "group", "aria-label": "Videos" });
     this.said = element("p", { class: "said problem", role: "alert" });
+    this.opening = element("p", { class: "hint", role: "status", hidden: true });
     this.back = button("Back to the image", () => app.tabs.choose("label"), { class: "quiet framed wide", title: "Back to labelling (Esc)" });
     this.open = element("div", { class: "film-parts", hidden: true }, ...this.#taking(), ...this.#seeing(), ...this.#exchanging(), keysList());
-    this.element = element("section", { class: "videos-panel" }, element("h2", { text: "Videos" }), this.list, this.said, this.back, this.open);
+    this.element = element("section", { class: "videos-panel" }, element("h2", { text: "Videos" }), this.list, this.opening, this.said, this.back, this.open);
     const { mode } = this;
     mode.on("film", () => this.#fill());
     mode.on("frame selected", () => this.#fillFrame());
@@ -140,20 +141,24 @@ class VideosPanel {
   #entry({ id, name, present }) {
     return element(
       "button",
-      { type: "button", class: "video", "data-video": id, on: { click: () => this.#open(id) } },
+      { type: "button", class: "video", "data-video": id, on: { click: () => this.#open(id, name) } },
       element("span", { class: "name", text: name }),
       present ? null : element("span", { class: "gone", text: "not there" }),
     );
   }
 
-  async #open(id) {
+  async #open(id, name) {
     this.said.textContent = "";
+    // A long one takes seconds the first time: its frames are numbered then.
+    this.opening.textContent = `Opening ${name}…`;
+    this.opening.hidden = false;
     this.list.setAttribute("aria-busy", "true");
     try {
       await this.mode.open(id);
     } catch (error) {
       this.said.textContent = `${error.message}${/[.!?]$/.test(error.message) ? "" : "."}`;
     }
+    this.opening.hidden = true;
     this.list.removeAttribute("aria-busy");
   }
 

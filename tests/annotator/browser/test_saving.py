@@ -208,3 +208,20 @@ def test_undoing_what_somebody_else_has_changed_asks_first(serve, open_page, mak
     assert (served.point(0, "nose") == there) is not mine
     progress = "0 of 4" if mine else "1 of 4"
     one.page.locator(".progress", has_text=progress).wait_for()
+
+
+def test_what_is_wrong_with_the_file_is_told_and_taken_back_without_a_reload(
+    serve, open_page, make_set
+):
+    path = make_set()
+    served = serve(path)
+    hand = open_page(served)
+    away = path.with_name("elsewhere.h5")
+    path.rename(away)
+    hand.click(10, 10)
+    hand.saved()
+    warning = hand.page.locator("#notices .notice", has_text="is gone; put it back").first
+    warning.wait_for()
+    away.rename(path)
+    warning.wait_for(state="detached")
+    assert served.stop().annotated[0, 0]

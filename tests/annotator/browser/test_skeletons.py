@@ -184,3 +184,52 @@ def test_refuses_circles_twins_and_empty_names(serve, open_page, make_set):
         panel.locator(".said", has_text=words).wait_for()
     assert panel.get_by_role("button", name="Take this skeleton").is_disabled()
     assert read_annotations(served.path).skeleton.names == ("nose", "earL", "earR", "tail")
+
+
+def start_clicking(hand):
+    hand.page.get_by_role("tab", name="Skeleton").click()
+    hand.page.get_by_role("button", name="Add by clicking").click()
+
+
+def test_keypoints_are_labelled_on_the_images_that_they_were_clicked_on(serve, open_page, make_set):
+    served = serve(make_set(names=("new_keypoint",)))
+    hand = open_page(served)
+    start_clicking(hand)
+    hand.click(30, 40)
+    hand.page.keyboard.type("head")
+    hand.page.locator(".thumb").nth(1).click()
+    hand.on_image(1)
+    hand.click(60, 50)
+    hand.page.keyboard.type("tail")
+    hand.page.get_by_role("button", name="Take this skeleton").click()
+    hand.page.get_by_text("The skeleton is taken.").wait_for()
+    hand.saved()
+    labels = served.stop()
+    assert labels.skeleton.names == ("head", "tail")
+    assert labels.keypoints[0, 0] == pytest.approx([30, 40], abs=0.3)
+    assert labels.keypoints[1, 1] == pytest.approx([60, 50], abs=0.3)
+    assert np.isnan(labels.keypoints[0, 1]).all()
+    assert np.isnan(labels.keypoints[1, 0]).all()
+
+
+def test_a_press_that_ends_the_writing_of_a_name_is_not_lost(serve, open_page, make_set):
+    served = serve(make_set())
+    hand = open_page(served, viewport={"width": 1280, "height": 640})
+    start_clicking(hand)
+    for i in range(3):
+        hand.click(20 + 10 * i, 20)
+    fields = hand.page.locator(".skeleton-row .name")
+    fields.nth(0).fill("snout")
+    parent = hand.page.get_by_label("Parent of keypoint 3")
+    parent.click()
+    hand.page.keyboard.press("Control+a")
+    hand.page.keyboard.type("snout")
+    hand.page.get_by_role("button", name="Remove keypoint 7").click()
+    assert fields.count() == 6
+    fields.nth(5).fill("tip")
+    hand.page.get_by_role("button", name="Take this skeleton").click()
+    hand.page.get_by_text("The skeleton is taken.").wait_for()
+    hand.saved()
+    skeleton = served.stop().skeleton
+    assert skeleton.names == ("snout", "earL", "earR", "tail", "keypoint 5", "tip")
+    assert skeleton.parent[2] == 0

@@ -49,7 +49,7 @@ export class App extends Emitter {
   preview = null;
   /** Takes clicks on the image in place of labelling. @type {((x: number, y: number) => void)|null} */
   clicking = null;
-  /** @type {{name: string, place: [number, number]|null, origin: string|null}[]} */
+  /** @type {import("./skeleton_draft.js").Item[]} */
   #draft = [];
   #direction = 1;
   /** What this tab did last, to show at once what an undo will bring. */
@@ -108,6 +108,7 @@ export class App extends Emitter {
       changed: (change) => this.#changed(change),
       ping: (ping) => this.#caughtUp(ping?.revision),
       job: (job) => this.emit("job", job),
+      warnings: ({ warnings }) => this.#warned(warnings),
       back: () => this.#changed({ rows: null, client: "" }),
     });
     this.adjust();
@@ -284,8 +285,8 @@ export class App extends Emitter {
     return true;
   }
 
-  #push(path, body, shown) {
-    const { row, state } = this;
+  #push(path, body, shown, row = this.row) {
+    const state = this.rows.state(row);
     if (!state || !this.#mayEdit() || isNothing(difference(state, applyEdit(state, shown, this.skeleton)))) return;
     this.#done.push({ row, before: state });
     this.#undone = [];
@@ -343,16 +344,16 @@ export class App extends Emitter {
    * Take another skeleton, and label the keypoints that were clicked.
    *
    * @param {object} body
-   * @param {Record<string, [number, number]>} places
+   * @param {{name: string, row: number, place: [number, number]}[]} places
    */
   async changeSkeleton(body, places) {
-    const row = this.row;
     const answer = await post("skeleton", { client: this.client, base: this.revision, ...body });
     this.#forgetSteps();
     await this.#reload(answer, answer.skeleton);
-    await this.rows.get(row);
-    for (const [name, [x, y]] of Object.entries(places)) {
-      if (this.row === row) this.move(name, x, y);
+    for (const { name, row, place: [x, y] } of places) {
+      await this.rows.get(row);
+      const edit = { kind: "move", keypoint: name, x, y };
+      this.#push("edit", { changes: [{ row, edit }] }, edit, row);
     }
     if (this.state) this.#chooseFirst(this.state);
   }
@@ -469,6 +470,12 @@ export class App extends Emitter {
       else await this.rows.refresh(rows);
     }
     this.emit("changed");
+  }
+
+  /** What is to be known of the set has changed. @param {string[]} warnings */
+  #warned(warnings) {
+    this.set.warnings = warnings;
+    this.notices.welcome();
   }
 
   #caughtUp(revision) {
@@ -618,7 +625,8 @@ export class App extends Emitter {
   #drawDraft(context) {
     const { ratio, view } = this.stage;
     context.font = `600 ${12 * ratio}px system-ui, sans-serif`;
-    for (const { name, place } of this.#draft) {
+    for (const { name, place, row } of this.#draft) {
+      if (row !== this.row) continue;
       const [x, y] = view.toDevice(...place);
       for (const [width, colour] of [[5, "rgb(0 0 0 / 0.6)"], [2, "#fff"]]) {
         context.lineWidth = Number(width) * ratio;

@@ -29,8 +29,18 @@ export class Notices {
   welcome() {
     const { set } = this.app;
     if (set.read_only) this.say("read-only", `This set can only be looked at: ${set.reason ?? "it is read-only"}.`);
-    for (const warning of set.warnings ?? []) this.say(`warning ${warning}`, warning);
+    this.#warn(set.warnings ?? []);
     if (set.n === 0) this.say("empty", "There are no images in this set yet.");
+  }
+
+  /** Say these, and no longer those that have passed. @param {string[]} warnings */
+  #warn(warnings) {
+    const keys = warnings.map((warning) => `warning ${warning}`);
+    for (const made of [...this.host.children]) {
+      const { key } = /** @type {HTMLElement} */ (made).dataset;
+      if (key.startsWith("warning ") && !keys.includes(key)) made.remove();
+    }
+    warnings.forEach((warning, i) => this.say(keys[i], warning));
   }
 
   /** Words that go by themselves. @param {string} text */

@@ -8,6 +8,7 @@
  * @property {Item|null} parent
  * @property {Item|null} swap
  * @property {[number, number]|null} place Where it was clicked.
+ * @property {number} row On which image.
  */
 
 export class SkeletonDraft {
@@ -50,9 +51,9 @@ export class SkeletonDraft {
     };
   }
 
-  /** Places that were clicked, by name. */
+  /** Places that were clicked, and on which images. */
   places() {
-    return Object.fromEntries(this.items.filter(({ place }) => place).map(({ name, place }) => [name, place]));
+    return this.items.filter(({ place }) => place).map(({ name, row, place }) => ({ name, row, place }));
   }
 
   rows() {
@@ -63,13 +64,15 @@ export class SkeletonDraft {
    * Add one at the end; it hangs on the one before.
    *
    * @param {[number, number]|null} place
+   * @param {number} row The image that it was clicked on.
    */
-  add(place) {
+  add(place, row) {
     let number = this.items.length + 1;
     while (this.#named(`keypoint ${number}`)) number += 1;
     const item = this.#item(`keypoint ${number}`, null);
     item.parent = this.items.at(-1) ?? null;
     item.place = place;
+    item.row = row;
     this.items.push(item);
     return item;
   }
@@ -154,6 +157,6 @@ export class SkeletonDraft {
   /** @param {string} name @param {string|null} origin @returns {Item} */
   #item(name, origin) {
     this.#number += 1;
-    return { id: this.#number, name, origin, parent: null, swap: null, place: null };
+    return { id: this.#number, name, origin, parent: null, swap: null, place: null, row: -1 };
   }
 }

@@ -13,6 +13,9 @@ const DOWN = "M8 3v10M3.5 8.5 8 13l4.5-4.5";
 const REMOVE = "M4 4l8 8M12 4l-8 8";
 
 class SkeletonPanel {
+  /** What writes the names of a keypoint into its fields, by its id. @type {Map<number, () => void>} */
+  #shown = new Map();
+
   /** @param {import("../app.js").App} app */
   constructor(app) {
     this.app = app;
@@ -40,6 +43,9 @@ class SkeletonPanel {
       this.table,
       element("div", { class: "decide" }, this.said, this.preview, element("div", { class: "buttons" }, this.leave, this.apply)),
     );
+    // They keep the focus where it is: a field that is left says what was wrong, which moves them,
+    // and the press that has begun would go past them.
+    for (const act of [this.apply, this.leave]) act.addEventListener("mousedown", (event) => event.preventDefault());
     app.on("set", () => {
       if (!this.draft.changed) this.#restart();
     });
@@ -66,7 +72,7 @@ class SkeletonPanel {
 
   /** @param {[number, number]|null} place */
   #add(place) {
-    const item = this.draft.add(place);
+    const item = this.draft.add(place, this.app.row);
     this.#build();
     this.table.querySelector(`[data-id="${item.id}"] input`)?.select();
   }
@@ -91,45 +97,65 @@ class SkeletonPanel {
   }
 
   #build() {
-    const { items } = this.draft;
-    this.names.replaceChildren(...items.map(({ name }) => element("option", { value: name })));
-    this.table.replaceChildren(...items.map((item, i) => this.#row(item, i)));
+    this.#shown.clear();
+    this.table.replaceChildren(...this.draft.items.map((item, i) => this.#row(item, i)));
+    this.#refresh();
+  }
+
+  /**
+   * Write the names anew and leave the elements: a name is taken when its field is left, and what
+   * was pressed or chosen then must still be there.
+   */
+  #refresh() {
+    this.names.replaceChildren(...this.draft.items.map(({ name }) => element("option", { value: name })));
+    for (const show of this.#shown.values()) show();
     this.#changed();
   }
 
   #row(item, i) {
     const { draft } = this;
-    const field = (label, value, write) =>
+    const field = (label, write) =>
       element("input", {
         type: "text",
-        value,
         spellcheck: false,
         autocomplete: "off",
         "aria-label": `${label} of keypoint ${i + 1}`,
         on: {
           change: (event) => {
             this.said.textContent = write(event.target.value.trim()) ?? "";
-            this.#build();
+            this.#refresh();
           },
         },
       });
-    const name = field("Name", item.name, (value) => draft.rename(item, value));
-    const parent = field("Parent", item.parent?.name ?? "", (value) => draft.setParent(item, value));
-    const swap = field("Partner", item.swap?.name ?? "", (value) => draft.setSwap(item, value));
+    const name = field("Name", (value) => draft.rename(item, value));
+    const parent = field("Parent", (value) => draft.setParent(item, value));
+    const swap = field("Partner", (value) => draft.setSwap(item, value));
     for (const input of [parent, swap]) input.setAttribute("list", this.names.id);
     const act = (label, path, action) =>
-      button(`${label} ${item.name}`, () => {
+      button(label, () => {
         action();
         this.#build();
       }, { icon: path, iconOnly: true });
+    const acts = {
+      "Move up": act("Move up", UP, () => draft.move(item, -1)),
+      "Move down": act("Move down", DOWN, () => draft.move(item, 1)),
+      Remove: act("Remove", REMOVE, () => draft.remove(item)),
+    };
     name.className = "name";
+    this.#shown.set(item.id, () => {
+      name.value = item.name;
+      parent.value = item.parent?.name ?? "";
+      swap.value = item.swap?.name ?? "";
+      for (const [label, made] of Object.entries(acts)) {
+        made.title = `${label} ${item.name}`;
+        made.setAttribute("aria-label", made.title);
+      }
+    });
     return element(
       "div",
       { class: "skeleton-row", "data-id": item.id },
       name,
-      act("Move up", UP, () => draft.move(item, -1)),
-      act("Move down", DOWN, () => draft.move(item, 1)),
-      act("Remove", REMOVE, () => draft.remove(item)),
+      ...Object.values(acts),
       element("label", {}, element("span", { text: "on" }), parent),
       element("label", { class: "partner" }, element("span", { text: "twin" }), swap),
     );
@@ -143,7 +169,8 @@ class SkeletonPanel {
     this.leave.disabled = !changed;
     this.app.setDraftPlaces(this.draft.items);
     clearTimeout(this.#timer);
-    this.preview.replaceChildren();
+    // What stands there stays until the answer: buttons should not jump.
+    if (!changed) this.preview.replaceChildren();
     if (changed) this.#timer = setTimeout(() => this.#look(), 200);
   }
 
@@ -161,6 +188,9 @@ class SkeletonPanel {
 
   async #apply() {
     const { draft, app } = this;
+    this.said.textContent = "";
+    /** @type {HTMLElement} */ (document.activeElement)?.blur(); // takes the name that is being written
+    if (this.said.textContent) return;
     this.apply.disabled = true;
     try {
       await app.changeSkeleton({ ...draft.body(), token: randomText() }, draft.places());

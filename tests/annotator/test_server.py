@@ -46,10 +46,7 @@ def test_the_set_in_a_few_words(client, served: Context) -> None:
             "names": ["head", "earL", "earR", "hip", "tail"], "parents": [-1, 0, 0, 0, 3],
             "swaps": [-1, 2, 1, -1, -1], "seq": 0, "placeholder": False,
         },
-        "videos": [
-            {"id": 0, "name": "day1.mp4", "n_frames": None, "fps": None, "width": None,
-             "height": None, "present": False}
-        ],
+        "videos": [{"id": 0, "name": "day1.mp4", "present": False}],
         "warnings": [], "features": 0, "version": 0,
     }  # fmt: skip
     assert "labels" in found["features"]

@@ -120,10 +120,6 @@ class SetRoutes:
             {
                 "id": i,
                 "name": file_name(video),
-                "n_frames": None,
-                "fps": None,
-                "width": None,
-                "height": None,
                 "present": locate(video, folder) is not None,
             }
             for i, video in enumerate(video_names(self._store))

@@ -130,7 +130,7 @@ export class FilmMode extends Emitter {
     this.film = film;
     this.painted = -1;
     this.stage.show(null, null);
-    this.stage.view.fitted = true;
+    this.stage.view.fit();
     this.#frames = new Frames(id, film.n_frames, (number, picture) => this.#show(number, picture), (number, error) => this.#fail(number, error));
     this.timeline.open(film.n_frames);
     this.#takeInSet(film);

@@ -32,9 +32,13 @@ def _browser_path() -> str | None:
     return os.environ.get("DPK_BROWSER") or next(filter(None, map(shutil.which, names)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium without a window; skips where none is installed."""
+    """Chromium without a window; skips where none is installed.
+
+    Ends with its module: Playwright has a loop running in this thread as long as it lives, beside
+    which other tests could not run loops of theirs.
+    """
     from playwright.sync_api import sync_playwright
 
     path = _browser_path()

@@ -52,6 +52,13 @@ def test_the_set_in_a_few_words(client, served: Context) -> None:
     assert "labels" in found["features"]
 
 
+def test_guesses_that_could_be_no_labels_are_not_shown(client, served: Context) -> None:
+    keypoints = np.full((1, 5, 2), 7.0)
+    keypoints[0, 1], keypoints[0, 2, 1], keypoints[0, 3] = np.nan, 1e9, -5000
+    served.store.put_guesses([4], keypoints, np.full((1, 5), 0.25), "net")
+    assert list(client.get("api/rows/4").json["guess"]["points"]) == ["head", "tail"]
+
+
 def test_all_rows_in_columns(client, served: Context) -> None:
     served.store.put_guesses([4], np.ones((1, 5, 2)), np.full((1, 5), 0.25), "net")
     client.post("api/edit", move(2, 3))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
+
+from dpk_annotator.store import Store
 
 
 def test_a_slow_line_holds_nobody_up(serve, open_page, make_set):
@@ -225,3 +228,21 @@ def test_what_is_wrong_with_the_file_is_told_and_taken_back_without_a_reload(
     away.rename(path)
     warning.wait_for(state="detached")
     assert served.stop().annotated[0, 0]
+
+
+def test_a_guess_is_confirmed_as_it_was_seen(serve, open_page, make_set):
+    path = make_set(n=1)
+    with Store.open(path) as store:
+        store.put_guesses([0], np.full((1, 4, 2), 20.0), np.ones((1, 4)), "net")
+    served = serve(path)
+    hand = open_page(served)
+    for name in ("edit", "confirm"):
+        hand.page.route(f"**/api/{name}", lambda route: route.abort())
+    hand.press("y")
+    hand.page.locator('#save[data-status="offline"]').wait_for()
+    with Store.open(path) as store:
+        store.put_guesses([0], np.full((1, 4, 2), 70.0), np.ones((1, 4)), "another net")
+    for name in ("edit", "confirm"):
+        hand.page.unroute(f"**/api/{name}")
+    hand.saved()
+    assert served.point(0, "tail") == [20, 20, 2, True]

@@ -9,7 +9,7 @@ import numpy as np
 
 from dpk_annotator.guesses import Guess
 from dpk_annotator.outcome import Applied, Conflict
-from dpk_annotator.row_state import RowState
+from dpk_annotator.row_state import HIGHEST, LOWEST, RowState
 from dpk_annotator.store import Store
 from dpk_core.annotations import Source
 from dpk_core.services.video_paths import file_name
@@ -120,6 +120,6 @@ def _guess_json(guess: Guess, names: tuple[str, ...]) -> dict[str, Any]:
     points = {
         name: [float(x), float(y), float(score)]
         for name, (x, y), score in zip(names, guess.keypoints, guess.scores, strict=True)
-        if math.isfinite(x) and math.isfinite(y)
+        if LOWEST <= x <= HIGHEST and LOWEST <= y <= HIGHEST  # what a label could be; never NaN
     }
     return {"points": points, "model": guess.model}

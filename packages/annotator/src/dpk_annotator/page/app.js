@@ -281,7 +281,8 @@ export class App extends Emitter {
     const state = this.state;
     const points = state ? confirmable(state, keypoints, 0) : {};
     if (!Object.keys(points).length) return false;
-    this.#push("confirm", { row: this.row, keypoints, threshold: 0 }, { kind: "confirm", points });
+    // The places that were seen, for the model may have guessed anew before this arrives.
+    this.edit({ kind: "confirm", points });
     return true;
   }
 

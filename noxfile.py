@@ -30,7 +30,12 @@ TEST_TOOLS = (
 
 def _install_all(session: nox.Session, *more: str) -> None:
     """Our packages from this folder, all in one resolution, and what else is needed."""
-    extras = {"core": "[train,onnx,openvino]", "models": "[onnx]", "io-formats": "[movement]"}
+    extras = {
+        "core": "[train,onnx,openvino]",
+        "models": "[onnx]",
+        "trackers": "[apriltag]",
+        "io-formats": "[movement]",
+    }
     session.install(*(f"packages/{name}{extras.get(name, '')}" for name in PACKAGES), *more)
     # imaug asks for both builds of OpenCV, which overwrite each other's files. The one with windows
     # needs libGL, which a server may lack: the headless one has the last word

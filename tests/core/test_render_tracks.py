@@ -105,3 +105,12 @@ def test_on_the_command_line(video, tmp_path):
     done = CliRunner().invoke(app, ["render", str(tmp_path / "t.h5"), str(video), "--trail", "3"])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "gray.labelled.mp4").exists()
+    done = CliRunner().invoke(
+        app, ["render", str(tmp_path / "t.h5"), str(video), "-o", str(tmp_path / "b.mp4")]
+    )
+    assert "of them" not in done.output
+    write_tracks(tmp_path / "few.h5", walking()[:1])
+    done = CliRunner().invoke(
+        app, ["render", str(tmp_path / "few.h5"), str(video), "-o", str(tmp_path / "c.mp4")]
+    )
+    assert "11 of them without an individual" in " ".join(done.output.split())

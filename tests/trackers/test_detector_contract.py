@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from dpk_core.errors import PluginError, ValidationError
+from dpk_core.interfaces import Tracker
 from dpk_core.services.plugins import registry
 from dpk_core.services.video import VideoWriter
-from dpk_core.testing import check_detector
+from dpk_core.testing import ContractError, check_detector, check_tracker, trackers
 from dpk_core.testing.trackers import walking_dots
+from dpk_core.tracks import Tracks
 from dpk_core.workflow.track import track_video
 
 FINDER = """
@@ -133,3 +135,20 @@ def _any_tracker() -> str:
     if not names:
         pytest.skip("no tracker is installed")
     return "munkres" if "munkres" in names else names[0]
+
+
+class BySize(Tracker):
+    """Names animals by their rank in size, which it takes to be always known."""
+
+    def update(self, number, detections, frame=None):
+        rank = np.argsort(np.argsort(detections.width)).astype(float)
+        rank[np.isnan(detections.width)] = -1
+        ids = rank.astype(int)
+        return Tracks(np.full(len(ids), number), ids, detections.x, detections.y)
+
+
+def test_a_tracker_that_needs_extents_is_told(monkeypatch):
+    found = SimpleNamespace(get=lambda *_: SimpleNamespace(load=lambda: BySize))
+    monkeypatch.setattr(trackers, "registry", lambda: found)
+    with pytest.raises(ContractError, match="an id stands once in a frame"):
+        check_tracker("by_size")

@@ -69,5 +69,6 @@ def command(
         note(f"Interrupted. Frames that were done are in {output.stem}.partial{output.suffix}.")
         raise typer.Exit(INTERRUPTED) from None
     height, width = result.size
-    bare = f", {result.n_without_pose} of them without a pose" if result.n_without_pose else ""
+    what = "an individual" if only_tracks else "a pose"
+    bare = f", {result.n_without_pose} of them without {what}" if result.n_without_pose else ""
     say(f"{result.output}: {result.n_frames} frames of {height}x{width}{bare}")

@@ -89,11 +89,27 @@ def check_tracker(name: str, **settings: Any) -> None:
     _tracked(made(**settings), frames, tagged, step=3)
     many = [_crowd(i) for i in range(12)]
     _tracked(made(**settings), frames, many)
+    bare = [Detections(d.x, d.y, id=d.id) for d in tagged]  # points, of which no extent is known
+    _tracked(made(**settings), frames, bare)
+    posed = [_with_pose(detections, i) for i, detections in enumerate(tagged)]
+    _tracked(made(**settings), frames, posed)
 
 
 def _with_ids(detections: Detections) -> Detections:
     columns: dict[str, Any] = detections.columns()
     return Detections(**{**columns, "id": np.arange(len(detections)) + 5})
+
+
+def _with_pose(detections: Detections, number: int) -> Detections:
+    """Turned by and by, with three keypoints along the body, of which some are missing."""
+    angle = np.angle(np.exp(0.2j * (number + np.arange(len(detections)))))
+    along = np.stack([np.cos(angle), np.sin(angle)], axis=1)[:, None] * [[-4.0], [0.0], [4.0]]
+    keypoints = np.stack([detections.x, detections.y], axis=1)[:, None] + along
+    keypoints[number % 3, number % 2] = np.nan
+    if number % 5 == 0:
+        keypoints[0] = np.nan
+    columns: dict[str, Any] = detections.columns()
+    return Detections(**{**columns, "angle": angle}, keypoints=keypoints)
 
 
 def _crowd(seed: int) -> Detections:

@@ -148,6 +148,24 @@ def test_labels_made_before_frames_come_stay(client, served, video) -> None:
     assert client.get("api/rows/4").json["points"]["head"][0] is None
 
 
+def test_a_video_that_vanishes_and_comes_back_is_one_video(client, served, video) -> None:
+    def listed() -> list[dict]:
+        return client.get("api/videos").json["videos"]
+
+    other = video.parent / "other.avi"
+    other.write_bytes(b"no video")
+    there = {"id": 0, "name": "day1.mp4", "present": True}
+    assert listed() == [there, {"id": 1, "name": "other.avi", "present": True}]
+    away = video.with_suffix(".away")
+    video.rename(away)
+    other.unlink()
+    assert listed() == [there | {"present": False}]
+    assert client.post("api/videos/0/add", {"frames": [1]}).status == 507
+    away.rename(video)
+    assert listed() == [there]
+    assert client.get("api/videos/0").json["in_set"] == [[i, 10 * i] for i in range(6)]
+
+
 def test_a_video_that_has_vanished_says_so(client, served) -> None:
     assert client.get("api/videos").json["videos"] == [
         {"id": 0, "name": "day1.mp4", "present": False}

@@ -62,8 +62,9 @@ class Films:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._films: dict[str, Film] = {}
-        self._keys: dict[str, str] = {}
+        self._films: list[Film] = []
+        self._by_name: dict[tuple[str, Path], int] = {}
+        self._by_path: dict[Path, int] = {}
         self._readers: OrderedDict[int, VideoReader] = OrderedDict()
         self._frames = ByteCache(_FRAME_BYTES)
 
@@ -71,21 +72,24 @@ class Films:
         """Every video, those of the set first; numbers stay while the server runs."""
         folder = self._store.path.parent
         with self._lock:
-            of_set = dict.fromkeys(s.video for s in self._store.sources if s.frame >= 0)
-            for video in of_set:
-                if video:
-                    self._note(video, folder)
+            named = dict.fromkeys(s.video for s in self._store.sources if s.frame >= 0)
+            of_set = {self._note(video, folder).number for video in named if video}
             for path in self._beside(folder):
                 self._note(path.name, folder)
-            return list(self._films.values())
+            for film in self._films:
+                if film.path is not None and not film.path.exists():
+                    self._films[film.number] = attrs.evolve(film, path=None)
+            return [film for film in self._films if film.number in of_set or film.path is not None]
 
     def get(self, number: int) -> Film:
         """A video by its number; ValidationError when there is none."""
-        for films in (list(self._films.values()), self.all()):
-            for film in films:
-                if film.number == number:
-                    return film
-        raise ValidationError(f"there is no video {number}")
+        known = self._films[number] if 0 <= number < len(self._films) else None
+        if known is not None and known.path is not None and known.path.exists():
+            return known  # asked for with every frame
+        self.all()
+        if not 0 <= number < len(self._films):
+            raise ValidationError(f"there is no video {number}")
+        return self._films[number]
 
     def of_poses(self, poses: Path) -> Film | None:
         """The video that a file of poses was predicted from; None when it is not here."""
@@ -99,9 +103,11 @@ class Films:
 
     def is_of(self, film: Film, video: str) -> bool:
         """Whether a name that stands in the set is that of a video."""
-        if video not in self._keys:
-            self._keys[video] = self._key(video, self._store.path.parent)
-        return self._films.get(self._keys[video]) == film
+        with self._lock:
+            number = self._by_name.get((video, self._store.path.parent))
+            if number is None and video:
+                number = self._note(video, self._store.path.parent).number
+        return number == film.number
 
     def path_of(self, number: int) -> Path:
         """Where a video is; FileMissingError when it is not there."""
@@ -148,17 +154,21 @@ class Films:
     # -- small parts ------------------------------------------------------------------------------
 
     def _note(self, video: str, folder: Path) -> Film:
-        key = self._key(video, folder)
-        known = self._films.get(key)
-        if known is None:
-            known = Film(len(self._films), file_name(video), locate(video, folder))
-            self._films[key] = known
-        return known
-
-    @staticmethod
-    def _key(video: str, folder: Path) -> str:
+        """The video of that name, with the number that it has by this name, or by its place."""
         path = locate(video, folder)
-        return video if path is None else str(path.resolve())
+        place = None if path is None else path.resolve()
+        number = self._by_name.get((video, folder))
+        if number is None and place is not None:
+            number = self._by_path.get(place)
+        if number is None:
+            number = len(self._films)
+            self._films.append(Film(number, file_name(video), path))
+        self._by_name[video, folder] = number
+        if place is not None:
+            self._by_path[place] = number
+            # One that was not there may have been put back.
+            self._films[number] = attrs.evolve(self._films[number], path=path)
+        return self._films[number]
 
     def _beside(self, folder: Path) -> list[Path]:
         try:

@@ -100,11 +100,12 @@ def test_a_later_server_finds_the_jobs_of_an_earlier_one(jobs, labels):
 def test_a_job_outlives_a_server_that_was_killed(tmp_path, monkeypatch):
     """It runs on; a later server sees it, and may not stop what it did not begin."""
     program = f"""
-        import os, signal, sys
+        import os, signal, subprocess, sys
         from pathlib import Path
         from dpk_annotator import jobs
-        jobs._launch = lambda command, folder: __import__("subprocess").Popen(
-            [sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+        popen = subprocess.Popen
+        sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+        subprocess.Popen = lambda command, **options: popen(sleep, **options)
         made = jobs.Jobs(Path({str(tmp_path / "jobs")!r}))
         made.start("train", ["train"], {{}})
         os.kill(os.getpid(), signal.SIGKILL)
@@ -121,6 +122,19 @@ def test_a_job_outlives_a_server_that_was_killed(tmp_path, monkeypatch):
     finally:
         os.kill(number, signal.SIGKILL)
     wait_for(lambda: jobs.get(1).state == FAILED)
+
+
+def test_a_process_number_that_another_program_has_got_is_no_job(tmp_path):
+    folder = tmp_path / "jobs" / "1"
+    folder.mkdir(parents=True)
+    facts = {"number": 1, "kind": "train", "began": 5.0, "process": os.getpid()}
+    (folder / "job.json").write_text(json.dumps(facts))
+    (folder / "log.txt").write_text("Epoch 1")
+    jobs = Jobs(tmp_path / "jobs")
+    assert jobs.get(1).state == FAILED
+    jobs.stop(1)
+    assert jobs.start("train", ["plugins"], {}).number == 2
+    jobs.close()
 
 
 def test_asked_twice_it_ends_at_once(jobs, monkeypatch):

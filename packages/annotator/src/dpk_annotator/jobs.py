@@ -27,6 +27,11 @@ import attrs
 from dpk_core.errors import OutputError, ValidationError
 from dpk_core.services.storage import atomic_path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 RUNNING, DONE, STOPPED, FAILED = "running", "done", "stopped", "failed"
 
 _INTERRUPTED = 130
@@ -37,7 +42,7 @@ _POLL_S = 0.5
 _PATIENCE_S = 60.0
 """For a command that was asked to stop; it finishes its step and keeps its results."""
 
-MODEL, POSES = "model.keras", "guesses.poses.h5"
+MODEL, POSES, LOG = "model.keras", "guesses.poses.h5", "log.txt"
 
 
 @attrs.frozen
@@ -81,7 +86,7 @@ class Job:
     def log(self, lines: int = 200) -> list[str]:
         """The last lines that the command printed."""
         try:
-            with (self.folder / "log.txt").open("rb") as file:
+            with (self.folder / LOG).open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
                 text = file.read().decode("utf-8", "replace")
         except OSError:
@@ -272,7 +277,9 @@ class Jobs:
         number, code = int(facts["number"]), facts.get("exit_code")
         if code is None:
             # Ours runs until its watcher has noted how it ended: then all of it is known at once.
-            alive = number in self._processes or _is_alive(facts.get("process"))
+            alive = number in self._processes or (
+                _is_alive(facts.get("process")) and _is_held(self.folder / str(number) / LOG)
+            )
             return RUNNING if alive else FAILED  # it ended while no server took note
         if facts.get("stopped") or number in self._stopped:
             return STOPPED
@@ -301,7 +308,11 @@ def _launch(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
         if sys.platform == "win32"
         else {"start_new_session": True}
     )
-    with (folder / "log.txt").open("wb") as log:
+    with (folder / LOG).open("wb") as log:
+        # The command inherits the lock with the file: it is held as long as the command runs.
+        if fcntl is not None:
+            with suppress(OSError):  # a disk without locks
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return subprocess.Popen(
             [sys.executable, "-m", "dpk_core", *command],
             stdin=subprocess.DEVNULL,
@@ -329,6 +340,25 @@ def _is_alive(number: Any) -> bool:
     except OSError:
         return True
     return True
+
+
+def _is_held(log: Path) -> bool:
+    """Whether a command still writes its log; else its process number is another program's now.
+
+    Source: flock(2): a lock belongs to the open file, which a child inherits, and goes with it.
+    """
+    if fcntl is None:
+        return True
+    try:
+        with log.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError:  # a disk without locks: the process number is all there is to go by
+        return True
+    return False
 
 
 def _read_json(path: Path) -> dict[str, Any]:

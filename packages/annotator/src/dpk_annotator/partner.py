@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 
 from dpk_annotator.guess_sources import shared_keypoints
-from dpk_annotator.jobs import DONE, MODEL, POSES, Job, Jobs
+from dpk_annotator.jobs import DONE, LOG, MODEL, POSES, Job, Jobs
 from dpk_annotator.store import ReadOnlyError, Store
 from dpk_core.errors import DpkError, ValidationError
 from dpk_core.poses import Poses
@@ -267,7 +267,7 @@ class Partner:
                 text = f"{self._put(read_poses(job.result), job)} images"
             except DpkError as error:
                 text = f"{error}"
-                with (job.folder / "log.txt").open("a", encoding="utf-8") as log:
+                with (job.folder / LOG).open("a", encoding="utf-8") as log:
                     log.write(f"\nThe guesses cannot be shown: {error}\n")
             mark.write_text(text, encoding="utf-8")
 

@@ -357,6 +357,24 @@ def test_images_of_another_set_get_another_address(
     assert (decoded(client.get(f"api/images/2?set={now}").body) == 9).all()
 
 
+def test_edits_made_on_another_set_are_not_done(client, served: Context, write_set) -> None:
+    given = client.get("api/set").json["set_id"]
+    write_set(images=np.full((6, 24, 32, 1), 9, np.uint8))
+    served.store.poll()
+    step = {"client": "me", "base": 0, "set": given}
+    for name, body in (
+        ("edit", move(2, 3)),
+        ("undo", {"token": "u"}),
+        ("redo", {"token": "r"}),
+        ("confirm", {"token": "c", "row": 2}),
+    ):
+        answer = client.post(f"api/{name}", body | step)
+        assert (answer.status, answer.json["error"][:24]) == (404, "this is another set now;")
+    assert served.store.revision == 0
+    now = client.get("api/set").json["set_id"]
+    assert client.post("api/edit", move(2, 3) | {"set": now}).status == 200
+
+
 # -- events ---------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -54,20 +55,29 @@ class EditRoutes:
         """By the name after ``api/``."""
         return {name: getattr(self, name.replace("skeleton/preview", "preview")) for name in BODIES}
 
+    def _check_set(self, body: dict[str, Any]) -> None:
+        """Numbers of images mean others when another set has taken the place of what was seen."""
+        if not self._store.is_named(body.get("set", self._store.set_id)):
+            raise HTTPException(404, "this is another set now; load the page again")
+
     def edit(self, request: Request, body: dict[str, Any]) -> Response:
+        self._check_set(body)
         changes = [(change["row"], edit_from_json(change["edit"])) for change in body["changes"]]
         outcome = self._store.apply(changes, body["base"], body["client"], body["token"])
         return self._answer(outcome, body["client"])
 
     def undo(self, request: Request, body: dict[str, Any]) -> Response:
+        self._check_set(body)
         outcome = self._store.undo(body["client"], body["base"], body["token"])
         return self._answer(outcome, body["client"])
 
     def redo(self, request: Request, body: dict[str, Any]) -> Response:
+        self._check_set(body)
         outcome = self._store.redo(body["client"], body["base"], body["token"])
         return self._answer(outcome, body["client"])
 
     def confirm(self, request: Request, body: dict[str, Any]) -> Response:
+        self._check_set(body)
         outcome = self._store.confirm(
             body["row"],
             body["base"],

@@ -70,6 +70,7 @@ _EDIT: Schema = {
     "additionalProperties": False,
 }
 _STEP = {"client": _TEXT, "base": _COUNT, "token": _TEXT}
+_OF_SET = {"set": _TEXT}
 _SKELETON = {"names": _NAMES, "parents": _INDICES, "swaps": _INDICES}
 _RENAMED: Schema = {"type": "object", "additionalProperties": _NAME}
 
@@ -82,14 +83,16 @@ EDIT_BODY = object_schema(
             "maxItems": MOST_CHANGES,
             "items": object_schema({"row": _COUNT, "edit": _EDIT}),
         },
-    }
+    },
+    _OF_SET,
 )
-STEP_BODY = object_schema(_STEP)
+STEP_BODY = object_schema(_STEP, _OF_SET)
 CONFIRM_BODY = object_schema(
     {**_STEP, "row": _COUNT},
     {
         "keypoints": {"type": ["array", "null"], "items": _NAME, "maxItems": MOST_KEYPOINTS},
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        **_OF_SET,
     },
 )
 RESTORE_BODY = object_schema({"client": _TEXT, "seq": _COUNT}, {"token": _TEXT})

@@ -41,6 +41,7 @@ export class EditQueue extends Emitter {
    */
   constructor(setId, client) {
     super();
+    this.set = setId;
     this.setId = encodeURIComponent(setId);
     this.client = client;
     addEventListener("online", () => this.retry());
@@ -65,7 +66,7 @@ export class EditQueue extends Emitter {
     /** @type {Operation} */
     const operation = {
       path,
-      body: { client: this.client, ...body, token: randomText() },
+      body: { client: this.client, set: this.set, ...body, token: randomText() },
       row,
       shown,
       key: `${this.#prefix(this.client)}${stamp}`,

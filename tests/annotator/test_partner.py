@@ -116,6 +116,19 @@ def test_guesses_of_another_model_file_follow_names(partner, labels, tmp_path):
     assert (folder / "taken").read_text() == "1 images"
 
 
+def test_a_server_starts_although_it_cannot_note_what_it_has_taken_in(partner, tmp_path):
+    store = partner._store
+    folder = tmp_path / "labels.h5.jobs" / "1"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text('{"number": 1, "kind": "predict", "exit_code": 0}')
+    (folder / "taken").symlink_to(tmp_path / "no such folder" / "taken")
+    k = len(store.skeleton)
+    poses = Poses(np.ones((1, k, 2)), np.ones((1, k)), store.skeleton, frames=[13])
+    write_poses(folder / "guesses.poses.h5", poses)
+    partner.start()
+    assert store.guess(13) is not None
+
+
 def test_suggestions_need_guesses_or_go_by_the_images_alone(partner):
     with pytest.raises(ValidationError, match="no guesses yet"):
         partner.suggest("combined", 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -267,9 +268,10 @@ class Partner:
                 text = f"{self._put(read_poses(job.result), job)} images"
             except DpkError as error:
                 text = f"{error}"
-                with (job.folder / LOG).open("a", encoding="utf-8") as log:
+                with suppress(OSError), (job.folder / LOG).open("a", encoding="utf-8") as log:
                     log.write(f"\nThe guesses cannot be shown: {error}\n")
-            mark.write_text(text, encoding="utf-8")
+            with suppress(OSError):  # a full disk: they are taken in once more by the next server
+                mark.write_text(text, encoding="utf-8")
 
     def _put(self, poses: Poses, job: Job) -> int:
         skeleton, n = self._store.skeleton, len(self._store)

@@ -223,6 +223,7 @@ class AtLabels:
     def __init__(self, predictions, skeleton):
         self.predictions = predictions
         self.skeleton = skeleton
+        self.task = Task((48, 64, 1), skeleton)
 
     def predict(self, images, batch_size=32):
         return self.predictions

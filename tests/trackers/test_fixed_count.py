@@ -269,6 +269,7 @@ def test_headings_that_a_detector_knows_are_left_alone():
         ({"noise": 0}, "noise"),
         ({"form": -1}, "form"),
         ({"fill_gap": -1}, "fill_gap"),
+        ({"smooth": "no"}, "smooth: expected true or false, found .no."),
     ],
 )
 def test_settings_that_cannot_be(wrong, message):

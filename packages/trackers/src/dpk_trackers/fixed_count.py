@@ -12,7 +12,14 @@ from dpk_core.detections import NO_ID, Detections
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Tracker
 from dpk_core.tracks import COLUMNS, Tracks
-from dpk_trackers.assignment import assign, check_number, check_setting, in_order, rows_of
+from dpk_trackers.assignment import (
+    assign,
+    check_flag,
+    check_number,
+    check_setting,
+    in_order,
+    rows_of,
+)
 from dpk_trackers.chains import chain
 from dpk_trackers.heading import orient
 from dpk_trackers.interpolation import interpolate
@@ -132,7 +139,9 @@ class FixedCountTracker(Tracker):
         self.patience = _whole("patience", patience, 1)
         self.noise = None if noise is None else check_setting("noise", noise, 1e-6)
         self.fill_gap = None if fill_gap is None else _whole("fill_gap", fill_gap, 0)
-        self.mend, self.smooth, self.heading = bool(mend), bool(smooth), bool(heading)
+        self.mend = check_flag("mend", mend)
+        self.smooth = check_flag("smooth", smooth)
+        self.heading = check_flag("heading", heading)
         self._filter = MotionFilter(check_setting("persistence", persistence, 1))
         self._likeness = Likeness(
             form=check_setting("form", form, 0),

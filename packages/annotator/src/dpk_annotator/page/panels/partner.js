@@ -129,10 +129,10 @@ class PartnerPanel {
   // -- what there is -----------------------------------------------------------------------------
 
   async #load() {
+    this.trainSaid.textContent = "";
     try {
       await Promise.all([this.#loadModels(), this.#loaded ? null : this.jobs.load()]);
       this.#loaded = true;
-      this.trainSaid.textContent = "";
     } catch (error) {
       this.trainSaid.textContent = `What can be trained could not be asked: ${error.message}.`;
     }

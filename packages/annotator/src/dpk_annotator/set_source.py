@@ -21,6 +21,7 @@ from dpk_core.errors import (
     ValidationError,
     VideoError,
 )
+from dpk_core.lazy_images import LazyImages
 from dpk_core.services.storage import read_annotations, write_annotations
 from dpk_core.services.video_paths import portable
 from dpk_core.skeleton import Skeleton
@@ -185,7 +186,7 @@ def _write_images(
     write_annotations(target, AnnotationSet(files, keypoints, skeleton, sources=sources))
 
 
-class _ImageFiles:
+class _ImageFiles(LazyImages):
     """Image files as an `ImageSource`, padded at the right and bottom to the largest."""
 
     def __init__(self, paths: Sequence[Path], progress: Progress) -> None:
@@ -199,21 +200,8 @@ class _ImageFiles:
             progress(i + 1, len(paths), "looking at images")
         height, width = (max(size[axis] for size in self.sizes) for axis in (0, 1))
         self.shape = (len(paths), height, width, channels)
-        self.dtype = np.dtype(np.uint8)
 
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        if isinstance(row, (int, np.integer)):
-            return self._padded(int(row))
-        rows = np.arange(len(self))[row]
-        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for place, i in zip(images, rows, strict=True):
-            place[...] = self._padded(int(i))
-        return images
-
-    def _padded(self, row: int) -> np.ndarray:
+    def image(self, row: int) -> np.ndarray:
         image = _read_image(self._paths[row])
         padded = np.zeros(self.shape[1:], np.uint8)
         padded[: image.shape[0], : image.shape[1]] = image  # gray spreads over the channels

@@ -6,12 +6,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
 from dpk_core.errors import FileFormatError, FileMissingError, OutputError, ValidationError
+from dpk_core.lazy_images import LazyImages
 
 if TYPE_CHECKING:
     from dpk_core.services.video import VideoReader
@@ -20,7 +21,7 @@ _RECENT = 16
 """Frames kept: rows of several animals in one frame follow each other."""
 
 
-class Images:
+class Images(LazyImages):
     """(n, h, w, c) uint8 images whose rows are image files or frames of videos; thread-safe.
 
     All have the size of the largest: smaller ones are padded with black on the right and at the
@@ -58,20 +59,8 @@ class Images:
         self.sizes = self._measure()
         height, width = self.sizes.max(axis=0) if size is None else size
         self.shape = (len(items), int(height), int(width), channels)
-        self.dtype = np.dtype(np.uint8)
         self._recent: OrderedDict[tuple[Path, int | None], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        rows = np.arange(len(self))[row]
-        if np.ndim(rows) == 0:
-            return self._image(int(rows))
-        if not len(rows):
-            return np.empty((0, *self.shape[1:]), np.uint8)
-        return np.stack([self._image(int(i)) for i in rows])
 
     def padding(self, i: int) -> tuple[int, int] | None:
         """(height, width) of row i before it was padded; None when it was not."""
@@ -86,15 +75,15 @@ class Images:
                 known[path] = image_size(path) if frame is None else self._readers.size(path)
         return np.array([known[path] for path, _ in self._items], np.int64)
 
-    def _image(self, i: int) -> np.ndarray:
-        item = self._items[i]
+    def image(self, row: int) -> np.ndarray:
+        item = self._items[row]
         with self._lock:
             if item in self._recent:
                 self._recent.move_to_end(item)
                 return self._recent[item]
         path, frame = item
         image = read_image(path) if frame is None else self._readers.read(path, frame)
-        image = self._fit(image, path, i)
+        image = self._fit(image, path, row)
         with self._lock:
             self._recent[item] = image
             while len(self._recent) > _RECENT:

@@ -22,6 +22,7 @@ import numpy as np
 
 from dpk_core.annotations import ImageSource
 from dpk_core.errors import FileFormatError, OutputError
+from dpk_core.lazy_images import LazyImages
 from dpk_io_formats.plain_hdf5 import array, child, opened, text_of
 
 _RECENT = 16
@@ -40,7 +41,7 @@ class StoredFrame:
     channels_first: bool = False
 
 
-class StoredFrames:
+class StoredFrames(LazyImages):
     """(n, h, w, c) uint8 images from datasets, read when asked for; thread-safe.
 
     Smaller images are padded with black on the right and at the bottom.
@@ -72,18 +73,6 @@ class StoredFrames:
         self.sizes = self._measure()
         height, width = self.sizes.max(axis=0) if size is None else size
         self.shape = (len(items), int(height), int(width), channels)
-        self.dtype = np.dtype(np.uint8)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        rows = np.arange(len(self))[row]
-        if np.ndim(rows) == 0:
-            return self._image(int(rows))
-        if not len(rows):
-            return np.empty((0, *self.shape[1:]), np.uint8)
-        return np.stack([self._image(int(i)) for i in rows])
 
     def _measure(self) -> np.ndarray:
         known: dict[StoredFrame, tuple[int, int]] = {}
@@ -94,8 +83,8 @@ class StoredFrames:
                         known[item] = _size(file, item)
         return np.array([known[item] for item in self._items], np.int64)
 
-    def _image(self, i: int) -> np.ndarray:
-        item = self._items[i]
+    def image(self, row: int) -> np.ndarray:
+        item = self._items[row]
         with self._lock:
             if item in self._recent:
                 self._recent.move_to_end(item)
@@ -110,7 +99,7 @@ class StoredFrames:
         return image
 
 
-class JoinedImages:
+class JoinedImages(LazyImages):
     """Rows from two sources of images of one size.
 
     Parameters
@@ -127,19 +116,10 @@ class JoinedImages:
         self._sources = (first, second)
         self._places = list(places)
         self.shape = (len(places), *first.shape[1:])
-        self.dtype = np.dtype(np.uint8)
 
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        rows = np.arange(len(self))[row]
-        if np.ndim(rows) == 0:
-            second, i = self._places[int(rows)]
-            return np.asarray(self._sources[second][i])
-        if not len(rows):
-            return np.empty((0, *self.shape[1:]), np.uint8)
-        return np.stack([self[int(i)] for i in rows])
+    def image(self, row: int) -> np.ndarray:
+        second, i = self._places[row]
+        return np.asarray(self._sources[second][i])
 
 
 def stored_rows(path: Path, key: str) -> dict[int, int]:

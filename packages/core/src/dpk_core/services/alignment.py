@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import attrs
 import numpy as np
 
-from dpk_core.annotations import AnnotationSet, ImageSource, Source
+from dpk_core.annotations import AnnotationSet, ImageSource
 from dpk_core.errors import ValidationError
+from dpk_core.lazy_images import LazyImages
 from dpk_core.services.cropper import Cropper
-from dpk_core.services.individuals import MARGIN, MULTIPLE
+from dpk_core.services.individuals import MARGIN, crop_size, cropped_source
 
 
 def align_individuals(
@@ -69,38 +67,27 @@ def align_individuals(
     angle = np.arctan2(axis[:, 1], axis[:, 0])
     about = Cropper((1, 1), rotate=True)
     extent = np.nanmax(np.abs(_map(about, middle, angle, labelled.keypoints)), axis=(0, 1))
-    cropper = Cropper(_size(extent, size, margin), rotate=True)
+    width, height = 2 * extent
+    cropper = Cropper(crop_size((height, width), size, margin), rotate=True)
     matrices = cropper.matrices(middle[:, 0], middle[:, 1], angle)
     return attrs.evolve(
         labelled,
         images=_Turned(labelled.images, cropper, matrices),
         keypoints=Cropper.apply(matrices, np.asarray(labelled.keypoints, np.float64)),
-        sources=tuple(map(_turned, labelled.sources, matrices)),
+        sources=tuple(map(cropped_source, labelled.sources, matrices)),
     )
 
 
-class _Turned:
+class _Turned(LazyImages):
     """Pieces of images, each by a map of its own, made when they are asked for."""
 
     def __init__(self, images: ImageSource, cropper: Cropper, matrices: np.ndarray) -> None:
         self._images, self._cropper, self._matrices = images, cropper, matrices
         self.shape = (len(images), *cropper.size, images.shape[3])
-        self.dtype = np.dtype(np.uint8)
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        rows = np.arange(len(self))[row]
-        if np.ndim(rows) == 0:
-            return self._turn(int(rows))
-        if not len(rows):
-            return np.empty((0, *self.shape[1:]), np.uint8)
-        return np.stack([self._turn(int(i)) for i in rows])
-
-    def _turn(self, i: int) -> np.ndarray:
+    def image(self, row: int) -> np.ndarray:
         found: np.ndarray = self._cropper.crop(
-            np.asarray(self._images[i]), self._matrices[i : i + 1]
+            np.asarray(self._images[row]), self._matrices[row : row + 1]
         )[0]
         return found
 
@@ -108,24 +95,3 @@ class _Turned:
 def _map(cropper: Cropper, middle: np.ndarray, angle: np.ndarray, points: np.ndarray) -> np.ndarray:
     matrices = cropper.matrices(middle[:, 0], middle[:, 1], angle)
     return Cropper.apply(matrices, np.asarray(points, np.float64))
-
-
-def _size(extent: np.ndarray, size: int | tuple[int, int] | None, margin: float) -> tuple[int, int]:
-    if not np.isfinite(margin) or margin < 0:
-        raise ValidationError(f"margin: expected a share of the animal from 0, found {margin}")
-    if size is None:
-        width, height = (
-            MULTIPLE * math.ceil((2 * side + 1) * (1 + 2 * margin) / MULTIPLE) for side in extent
-        )
-        return height, width
-    height, width = (size, size) if isinstance(size, (int, np.integer)) else size
-    if min(height, width) < 1:
-        raise ValidationError(f"size: expected a side in pixels from 1, found {size}")
-    return int(height), int(width)
-
-
-def _turned(source: Source, matrix: np.ndarray) -> Source:
-    if source.crop is not None:  # a crop of a crop
-        before = np.vstack([np.array(source.crop).reshape(2, 3), [0, 0, 1]])
-        matrix = matrix @ before
-    return attrs.evolve(source, crop=tuple(matrix.ravel().tolist()), size=None)

@@ -15,6 +15,7 @@ import numpy as np
 
 from dpk_core.annotations import AnnotationSet, ImageSource, Source
 from dpk_core.errors import ValidationError
+from dpk_core.lazy_images import LazyImages
 from dpk_core.services.cropper import copy_piece
 
 MARGIN = 0.25
@@ -85,7 +86,8 @@ def crop_individuals(
         raise ValidationError("no animal to crop out: nothing is labelled in this set")
     labelled = annotations.subset(rows)
     low, high = _bounds(labelled.keypoints)
-    height, width = _crop_size(high - low, size, margin)
+    extent = float((high - low).max())
+    height, width = crop_size((extent, extent), size, margin)
     center = (low + high) / 2
     left = np.floor(center[:, 0] - (width - 1) / 2 + 0.5).astype(int)
     top = np.floor(center[:, 1] - (height - 1) / 2 + 0.5).astype(int)
@@ -95,13 +97,13 @@ def crop_individuals(
         images=Crops(labelled.images, corners, (height, width)),
         keypoints=labelled.keypoints - corners[:, None],
         sources=tuple(
-            _cropped(source, int(x), int(y))
+            cropped_source(source, np.array([[1.0, 0.0, -x], [0.0, 1.0, -y]]))
             for source, x, y in zip(labelled.sources, left, top, strict=True)
         ),
     )
 
 
-class Crops:
+class Crops(LazyImages):
     """Pieces of one size cut out of larger images when they are asked for; black outside them.
 
     Parameters
@@ -118,22 +120,10 @@ class Crops:
         self._images = images
         self._corners = np.asarray(corners, np.int64)
         self.shape = (len(images), int(size[0]), int(size[1]), images.shape[3])
-        self.dtype = np.dtype(np.uint8)
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        rows = np.arange(len(self))[row]
-        if np.ndim(rows) == 0:
-            return self._cut(int(rows))
-        if not len(rows):
-            return np.empty((0, *self.shape[1:]), np.uint8)
-        return np.stack([self._cut(int(i)) for i in rows])
-
-    def _cut(self, i: int) -> np.ndarray:
+    def image(self, row: int) -> np.ndarray:
         piece = np.zeros(self.shape[1:], np.uint8)
-        copy_piece(np.asarray(self._images[i]), piece, self._corners[i])
+        copy_piece(np.asarray(self._images[row]), piece, self._corners[row])
         return piece
 
 
@@ -145,24 +135,27 @@ def _bounds(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _crop_size(
-    extents: np.ndarray, size: int | tuple[int, int] | None, margin: float
+def crop_size(
+    extent: tuple[float, float], size: int | tuple[int, int] | None, margin: float
 ) -> tuple[int, int]:
+    """(height, width) of crops: those asked for, or what an animal of that (height, width) and a
+    margin on each side need, in multiples of `MULTIPLE`; ValidationError on what cannot be."""
     if not np.isfinite(margin) or margin < 0:
         raise ValidationError(f"margin: expected a share of the animal from 0, found {margin}")
     if size is None:
-        side = (extents.max() + 1) * (1 + 2 * margin)
-        side = MULTIPLE * math.ceil(side / MULTIPLE)
-        return side, side
+        height, width = (
+            MULTIPLE * math.ceil((side + 1) * (1 + 2 * margin) / MULTIPLE) for side in extent
+        )
+        return height, width
     height, width = (size, size) if isinstance(size, (int, np.integer)) else size
     if min(height, width) < 1:
         raise ValidationError(f"size: expected a side in pixels from 1, found {size}")
     return int(height), int(width)
 
 
-def _cropped(source: Source, left: int, top: int) -> Source:
-    shift = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top]])
+def cropped_source(source: Source, matrix: np.ndarray) -> Source:
+    """Where an image came from once it was cropped by a (2, 3) map from its pixels to new ones."""
     if source.crop is not None:  # a crop of a crop
         before = np.vstack([np.array(source.crop).reshape(2, 3), [0, 0, 1]])
-        shift = shift @ before
-    return attrs.evolve(source, crop=tuple(shift.ravel().tolist()), size=None)
+        matrix = matrix @ before
+    return attrs.evolve(source, crop=tuple(matrix.ravel().tolist()), size=None)

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from dpk_core.annotations import AnnotationSet, Source
+from dpk_core.lazy_images import LazyImages
 from dpk_core.services.imaging import match_channels
 from dpk_core.skeleton import Skeleton
 
@@ -159,7 +160,7 @@ def content(labels: AnnotationSet, i: int, channels: int) -> np.ndarray:
     return match_channels(image[:height, :width], channels)
 
 
-class MergedImages:
+class MergedImages(LazyImages):
     """Images of several sets as one run, padded to one size, read when they are asked for.
 
     Parameters
@@ -183,19 +184,6 @@ class MergedImages:
     ) -> None:
         self._sets, self._places, self._progress = sets, places, progress
         self.shape = (len(places), *shape)
-        self.dtype = np.dtype(np.uint8)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        if isinstance(row, (int, np.integer)):
-            return self._read(int(row))
-        rows = np.arange(len(self))[row]
-        found = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for place, i in zip(found, rows, strict=True):
-            place[...] = self._read(int(i))
-        return found
 
     def size(self, row: int) -> tuple[int, int] | None:
         """(height, width) before padding, None where there is none: as `Source` has it."""
@@ -203,7 +191,7 @@ class MergedImages:
         found = self._sets[number].sources[i].size or self._sets[number].image_shape[:2]
         return None if found == self.shape[1:3] else found
 
-    def _read(self, row: int) -> np.ndarray:
+    def image(self, row: int) -> np.ndarray:
         number, i = self._places[row]
         padded = np.zeros(self.shape[1:], np.uint8)
         image = content(self._sets[number], i, self.shape[3])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dpk_core.annotations import AnnotationSet, Source
 from dpk_core.errors import FileMissingError, ValidationError
+from dpk_core.lazy_images import LazyImages
 from dpk_core.services.imaging import match_channels
 from dpk_core.services.storage import append_annotations, read_annotations
 from dpk_core.services.video_paths import portable
@@ -100,7 +101,7 @@ def _check_size(present: AnnotationSet, reader: VideoReader, video: Path, output
         )
 
 
-class _Frames:
+class _Frames(LazyImages):
     """Frames in the size and channels of a set, decoded when they are asked for."""
 
     def __init__(
@@ -112,21 +113,8 @@ class _Frames:
     ) -> None:
         self._reader, self._numbers, self._progress = reader, numbers, progress
         self.shape = (len(numbers), *shape)
-        self.dtype = np.dtype(np.uint8)
 
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        if isinstance(row, (int, np.integer)):
-            return self._read(int(row))
-        rows = np.arange(len(self))[row]
-        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for place, i in zip(images, rows, strict=True):
-            place[...] = self._read(int(i))
-        return images
-
-    def _read(self, row: int) -> np.ndarray:
+    def image(self, row: int) -> np.ndarray:
         frame = match_channels(self._reader[self._numbers[row]], self.shape[3])
         image = np.zeros(self.shape[1:], np.uint8)
         image[: frame.shape[0], : frame.shape[1]] = frame

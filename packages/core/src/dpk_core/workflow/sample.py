@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
 from dpk_core.annotations import AnnotationSet, Source
 from dpk_core.errors import FileMissingError, ValidationError
+from dpk_core.lazy_images import LazyImages
 from dpk_core.services.sampling import sample_frames
 from dpk_core.services.storage import append_annotations, read_annotations, write_annotations
 from dpk_core.services.storage.atomic import check_output
@@ -124,7 +125,7 @@ def sample_videos(
     )
 
 
-class _ChosenFrames:
+class _ChosenFrames(LazyImages):
     """Frames of several videos as one run of images, decoded when they are asked for."""
 
     def __init__(
@@ -138,21 +139,8 @@ class _ChosenFrames:
         self._rows = [(name, int(i)) for name, frames in chosen.items() for i in frames]
         self._progress = progress
         self.shape = (len(self._rows), *shape)
-        self.dtype = np.dtype(np.uint8)
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        if isinstance(row, (int, np.integer)):
-            return self._read(int(row))
-        rows = np.arange(len(self))[row]
-        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for place, i in zip(images, rows, strict=True):
-            place[...] = self._read(int(i))
-        return images
-
-    def _read(self, row: int) -> np.ndarray:
+    def image(self, row: int) -> np.ndarray:
         name, frame = self._rows[row]
         image = self._readers[name][frame]
         self._progress(row + 1, len(self), "writing frames")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
 
 from dpk_core.annotations import NOT_LABELLED, AnnotationSet
 from dpk_core.errors import FileMissingError, ValidationError
+from dpk_core.lazy_images import LazyImages
 from dpk_core.poses import Poses
 from dpk_core.services.imaging import match_channels
 from dpk_core.services.storage import append_annotations, read_annotations, update_annotations
@@ -92,7 +92,7 @@ def add_suggestions(
     return len(rows)
 
 
-class _SuggestedImages:
+class _SuggestedImages(LazyImages):
     """The images of suggested rows in the size and channels of a set, read when asked for."""
 
     def __init__(
@@ -105,7 +105,6 @@ class _SuggestedImages:
     ) -> None:
         self._images, self._rows, self._progress = images, rows, progress
         self.shape = (len(rows), *present.image_shape)
-        self.dtype = np.dtype(np.uint8)
         height, width = images.image(int(rows[0])).shape[:2]
         self.size = (height, width)
         if height > self.shape[1] or width > self.shape[2]:
@@ -115,21 +114,9 @@ class _SuggestedImages:
                 "(dpk sample begins one)"
             )
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, row: Any) -> np.ndarray:
-        if isinstance(row, (int, np.integer)):
-            return self._read(int(row))
-        places = np.arange(len(self))[row]
-        found = np.empty((len(places), *self.shape[1:]), np.uint8)
-        for place, i in zip(found, places, strict=True):
-            place[...] = self._read(int(i))
-        return found
-
-    def _read(self, i: int) -> np.ndarray:
-        self._progress(i, len(self), "adding frames")
-        image = match_channels(self._images.image(int(self._rows[i])), self.shape[3])
+    def image(self, row: int) -> np.ndarray:
+        self._progress(row, len(self), "adding frames")
+        image = match_channels(self._images.image(int(self._rows[row])), self.shape[3])
         padded = np.zeros(self.shape[1:], np.uint8)
         padded[: self.size[0], : self.size[1]] = image
         return padded

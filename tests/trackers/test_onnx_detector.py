@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dpk_core.errors import FileMissingError, ModelFileError, ValidationError
 from dpk_trackers.onnx_detector import OnnxDetector, distinct, letterbox
+from dpk_trackers.turned_boxes import turned_iou
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -177,6 +180,49 @@ def test_width_of_an_oriented_box_is_along_the_body_and_its_angle_an_axis(tmp_pa
     assert (found.width[0], found.height[0]) == (20, 10)
 
 
+def test_two_that_lie_side_by_side_on_the_slant_are_two(tmp_path):
+    """Long animals, parallel, at 45 degrees: upright, their boxes would nearly coincide."""
+    array = yolov8(n_classes=1, extra=1)
+    array[0, :, :] = 0
+    array[0, :, 0] = 60, 48, 60, 8, 0.9, np.pi / 4
+    array[0, :, 1] = 60 + 9, 48 - 9, 60, 8, 0.8, np.pi / 4  # beside it
+    array[0, :, 2] = 61, 49, 8, 60, 0.7, np.pi / 4 - np.pi / 2  # the first one, by the other side
+    array[0, :, 3] = 60, 48, 60, 8, 0.6, -np.pi / 4  # across the first one
+    metadata = {"names": "{0: 'fly'}", "task": "obb"}
+    path = saying(tmp_path / "m.onnx", [("output0", array)], metadata=metadata)
+    found = OnnxDetector(path).detect(FRAME)
+    np.testing.assert_allclose(found.score, [0.9, 0.8, 0.6], atol=1e-6)
+    np.testing.assert_allclose(found.angle, [np.pi / 4, np.pi / 4, -np.pi / 4], atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1))
+def test_turned_boxes_overlap_as_polygons_do(seed):
+    shapely = pytest.importorskip("shapely")
+    affinity = pytest.importorskip("shapely.affinity")
+    rng = np.random.default_rng(seed)
+    extent = rng.uniform(2, 40, (12, 2))
+    centre = rng.uniform(0, 50, (12, 2)) + rng.choice([0, 5000])
+    angles = rng.uniform(-4, 4, 12)
+    extent[1], centre[1], angles[1] = extent[0], centre[0], angles[0] + 1e-7  # all but the same
+    extent[2], centre[2], angles[2] = extent[0][::-1], centre[0], angles[0] + np.pi / 2
+    boxes = np.concatenate([centre - extent / 2, centre + extent / 2], axis=1)
+    polygons = [
+        affinity.rotate(shapely.box(*box), angle, use_radians=True)
+        for box, angle in zip(boxes, angles, strict=True)
+    ]
+    first = polygons[0]
+    expected = [first.intersection(p).area / first.union(p).area for p in polygons[1:]]
+    np.testing.assert_allclose(turned_iou(boxes, angles), expected, atol=1e-3)
+    assert turned_iou(boxes, angles)[:2] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_turned_box_without_an_area_overlaps_none():
+    boxes = np.array([[0.0, 0, 10, 10], [5, 5, 5, 9], [5, 5, 5, 5]])
+    assert turned_iou(boxes, np.array([0.3, 0.1, 0.0])).tolist() == [0, 0]
+    assert distinct(boxes, 0.5, np.zeros(3)).tolist() == [0, 1, 2]
+
+
 def test_masks_of_segmentation_models_are_left_out(tmp_path):
     values = [("output0", yolov8(2, extra=32)), ("output1", np.zeros((1, 32, 24, 32)))]
     metadata = {"names": "{0: 'fly', 1: 'bee'}", "task": "segment"}
@@ -300,12 +346,12 @@ def test_files_that_are_no_detectors(tmp_path):
         OnnxDetector(five)
 
 
-@pytest.mark.parametrize("settings", [{"threshold": 2}, {"iou": -1}, {"head": "ssd"}, {"size": 0}])
-def test_settings_out_of_range_are_named(tmp_path, settings):
+@pytest.mark.parametrize("wrong", [{"threshold": 2}, {"iou": -1}, {"head": "ssd"}, {"size": 0}])
+def test_settings_out_of_range_are_named(tmp_path, wrong):
     path = saying(tmp_path / "m.onnx", [("output0", yolov8())])
-    (name,) = settings
+    (name,) = wrong
     with pytest.raises(ValidationError, match=f"onnx: {name}"):
-        OnnxDetector(path, **settings)
+        OnnxDetector(path, **wrong)
 
 
 def test_without_onnxruntime_it_says_what_to_install(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from dpk_core.geometry import Transform, crop, identity, resize
 from dpk_core.interfaces import Detector
 from dpk_trackers.background_model import to_gray
 from dpk_trackers.onnx_heads import HEADS, Candidates, head_of, read_outputs
+from dpk_trackers.turned_boxes import turned_iou
 
 INSTALL = "python -m pip install 'dpk-trackers[onnx]'"
 PADDING = 114
@@ -48,8 +49,9 @@ class OnnxDetector(Detector):
     threshold
         Score that a detection needs.
     iou
-        Of two boxes that overlap more (intersection over union), the one with the lower score is
-        dropped, whatever their classes; heads that do that themselves are left alone.
+        Of two boxes that overlap more (intersection over union, of oriented boxes as they lie),
+        the one with the lower score is dropped, whatever their classes; heads that do that
+        themselves are left alone.
     classes
         Numbers of those to keep. Default: all.
     count
@@ -183,7 +185,7 @@ class OnnxDetector(Detector):
         found = found[np.flatnonzero(good)]
         found = found[np.argsort(-found.scores, kind="stable")]
         if not found.distinct:
-            found = found[distinct(found.boxes, self.iou)]
+            found = found[distinct(found.boxes, self.iou, found.angles)]
         return found if self.count is None else found[np.arange(len(found.scores))[: self.count]]
 
 
@@ -198,19 +200,34 @@ def letterbox(size: tuple[int, int], target: tuple[int, int]) -> Transform:
     return resize(size, inner).then(crop(inner, -top, -left, *target))
 
 
-def distinct(boxes: np.ndarray, iou: float) -> np.ndarray:
-    """Rows of (n, 4) boxes, the best first, that overlap no better one by more than ``iou``."""
-    areas = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+def distinct(boxes: np.ndarray, iou: float, angles: np.ndarray | None = None) -> np.ndarray:
+    """Rows of (n, 4) boxes, the best first, that overlap no better one by more than ``iou``.
+
+    With (n,) angles in radians, boxes overlap as they lie when they have been turned by these
+    about their middles.
+    """
     left, kept = np.arange(len(boxes)), []
     while len(left):
-        best, left = left[0], left[1:]
+        best, others = left[0], left[1:]
         kept.append(best)
-        low = np.maximum(boxes[left, :2], boxes[best, :2])
-        high = np.minimum(boxes[left, 2:], boxes[best, 2:])
-        common = np.prod(np.maximum(high - low, 0), axis=1)
-        union = areas[left] + areas[best] - common
-        left = left[common <= iou * np.maximum(union, 1e-9)]
+        overlap = (
+            _iou(boxes[best], boxes[others])
+            if angles is None
+            else turned_iou(boxes[left], angles[left])
+        )
+        left = others[overlap <= iou]
     return np.array(kept, int)
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of one upright box with each of (n, 4)."""
+    common = np.prod(
+        np.maximum(np.minimum(others[:, 2:], box[2:]) - np.maximum(others[:, :2], box[:2]), 0),
+        axis=1,
+    )
+    areas = np.prod(np.maximum(others[:, 2:] - others[:, :2], 0), axis=1)
+    area = np.prod(np.maximum(box[2:] - box[:2], 0))
+    return common / np.maximum(area + areas - common, 1e-9)
 
 
 def _to_frame(found: Candidates, way: Transform) -> Detections:

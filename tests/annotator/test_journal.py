@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from dpk_annotator.edits import MoveKeypoint, Patch
-from dpk_annotator.journal import EDIT, Entry, Journal, JournalDamagedError, salvage
+from dpk_annotator.entries import EDIT, Entry, JournalDamagedError
+from dpk_annotator.journal import Journal
 from dpk_annotator.labels import Labels
+from dpk_annotator.salvage import salvage
 from dpk_core.annotations import AnnotationSet
 from dpk_core.errors import OutputError
 

@@ -23,8 +23,8 @@ from dpk_annotator.backups import (
 )
 from dpk_annotator.draft import Draft
 from dpk_annotator.edits import MoveKeypoint
+from dpk_annotator.entries import SkeletonVersion
 from dpk_annotator.foreign import plan_file_changes
-from dpk_annotator.journal import SkeletonVersion
 from dpk_annotator.journal_place import journal_at_home, place_for, put_aside
 from dpk_annotator.labels import Labels
 from dpk_annotator.row_state import Point

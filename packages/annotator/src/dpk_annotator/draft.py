@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from dpk_annotator.edits import Edit, Patch, difference, edit_from_json
-from dpk_annotator.journal import EDIT, GROW, SKELETON, Entry, SkeletonVersion
+from dpk_annotator.entries import EDIT, GROW, SKELETON, Entry, SkeletonVersion
 from dpk_annotator.labels import Labels, different_rows
 from dpk_annotator.row_state import RowState
 from dpk_annotator.skeleton_edits import SkeletonChange

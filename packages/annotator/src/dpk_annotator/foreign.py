@@ -11,7 +11,7 @@ import attrs
 
 from dpk_annotator.draft import Draft
 from dpk_annotator.edits import difference
-from dpk_annotator.journal import SkeletonVersion
+from dpk_annotator.entries import SkeletonVersion
 from dpk_annotator.labels import Labels, different_rows
 from dpk_annotator.row_state import Point, RowState
 from dpk_annotator.skeleton_edits import SkeletonChange

@@ -13,14 +13,8 @@ import attrs
 
 from dpk_annotator.draft import Draft, Planned, apply_entry, next_version, way_back
 from dpk_annotator.edits import Edit, Patch, edit_from_json
-from dpk_annotator.journal import (
-    EDIT,
-    SKELETON,
-    Entry,
-    Journal,
-    JournalDamagedError,
-    SkeletonVersion,
-)
+from dpk_annotator.entries import EDIT, SKELETON, Entry, JournalDamagedError, SkeletonVersion
+from dpk_annotator.journal import Journal
 from dpk_annotator.labels import Labels
 from dpk_annotator.outcome import Applied, Conflict
 from dpk_annotator.row_state import RowState

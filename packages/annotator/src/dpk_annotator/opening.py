@@ -18,10 +18,12 @@ from pathlib import Path
 import attrs
 
 from dpk_annotator.draft import apply_entry
-from dpk_annotator.journal import GROW, Entry, Journal, JournalDamagedError, salvage
+from dpk_annotator.entries import GROW, Entry, JournalDamagedError
+from dpk_annotator.journal import Journal
 from dpk_annotator.journal_place import adopt, place_for, put_aside
 from dpk_annotator.labels import Labels
 from dpk_annotator.ledger import Ledger
+from dpk_annotator.salvage import salvage
 from dpk_annotator.set_file import SetOnDisk, image_digests
 from dpk_core.errors import DpkError, FileFormatError, OutputError
 

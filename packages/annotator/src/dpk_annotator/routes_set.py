@@ -12,8 +12,8 @@ from dpk_annotator import __version__
 from dpk_annotator.answers import Json, number, row_of
 from dpk_annotator.context import Context
 from dpk_annotator.edits import edit_from_json
+from dpk_annotator.entries import EDIT, GROW, Entry
 from dpk_annotator.images import png, thumbnail
-from dpk_annotator.journal import EDIT, GROW, Entry
 from dpk_annotator.new_set import is_placeholder
 from dpk_annotator.row_json import columns_json, row_json, video_names
 from dpk_annotator.schema import ROW, operation

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from dpk_annotator.entries import Entry
 from dpk_annotator.guess_sources import guesses_from_poses
 from dpk_annotator.guesses import Guess, checked_guesses
 from dpk_annotator.held_set import Changed, HeldSet, ReadOnlyError
-from dpk_annotator.journal import Entry
 from dpk_annotator.labels import Labels
 from dpk_annotator.ledger import Change
 from dpk_annotator.outcome import Applied, Conflict

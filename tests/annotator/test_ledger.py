@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dpk_annotator.asked import FILE
 from dpk_annotator.edits import ClearKeypoint, MoveKeypoint, Reset, SetFlag, SetNote, SwapSides
 from dpk_annotator.journal import Journal
 from dpk_annotator.journal_place import journal_beside
 from dpk_annotator.labels import Labels
-from dpk_annotator.ledger import FILE, Ledger
+from dpk_annotator.ledger import Ledger
 from dpk_annotator.outcome import Applied, Conflict
 from dpk_annotator.row_state import Point
 from dpk_annotator.skeleton_edits import (

@@ -17,11 +17,11 @@ import h5py
 import numpy as np
 import pytest
 
+from dpk_annotator.asked import FILE
 from dpk_annotator.backups import list_backups, read_backup
 from dpk_annotator.edits import MoveKeypoint, SetFinished, SetFlag, SetNote
 from dpk_annotator.journal import Journal
 from dpk_annotator.journal_place import journal_at_home, journal_beside
-from dpk_annotator.ledger import FILE
 from dpk_annotator.opening import RECOVERED, OtherSetError
 from dpk_annotator.outcome import Applied, Conflict
 from dpk_annotator.row_state import Point

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dpk_annotator.asked import FILE
 from dpk_annotator.backups import list_backups, write_backup
 from dpk_annotator.foreign import FileChanges, plan_file_changes
 from dpk_annotator.guesses import Guesses
 from dpk_annotator.labels import Labels
-from dpk_annotator.ledger import FILE
 from dpk_annotator.opening import (
     NOT_WRITTEN,
     Opened,

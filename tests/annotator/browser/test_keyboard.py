@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,52 @@ def test_keys_are_shown_chosen_kept_and_given_on(serve, open_page, make_set, tmp
     path.write_text("{}")
     dialog.locator("input[type=file]").set_input_files(path)
     hand.page.locator(".said", has_text="could not be taken").wait_for()
+
+
+def _hold_labels(hand):
+    """The labels of all images but the first wait, as in a long tunnel, until they are let go."""
+    held = []
+
+    def wait(route):
+        if held is not None:
+            held.append(route)
+        else:
+            route.continue_()
+
+    def let_go():
+        nonlocal held
+        waiting, held = held, None
+        for route in waiting:
+            route.continue_()
+
+    hand.page.route(re.compile(r"/api/rows/[1-9]\d*$"), wait)
+    return let_go
+
+
+def test_keys_pressed_before_the_labels_are_here_are_done_in_order(serve, open_page, make_set):
+    served = serve(make_set(n=30))
+    hand = open_page(served, wait=False)
+    let_go = _hold_labels(hand)
+    hand.open()
+    hand.press(">", "b", "f", "x", ">", "d", "b", ">")
+    assert hand.page.evaluate("dpk.row") == 10
+    let_go()
+    hand.on_image(0).saved()
+    assert [served.row(row)["flag"] for row in (10, 20)] == [True, True]
+    assert [served.row(row)["finished"] for row in (10, 20)] == [True, False]
+    assert served.point(10, "nose") == [None, None, 0, True]
+    assert served.point(20, "nose")[3]
+
+
+def test_keys_meant_for_an_image_that_was_left_are_told_of(serve, open_page, make_set):
+    served = serve(make_set(n=30))
+    hand = open_page(served, wait=False)
+    let_go = _hold_labels(hand)
+    hand.open()
+    hand.press(">", "b", "f")
+    hand.page.locator('.thumb[data-row="9"]').click()
+    hand.page.locator("#brief", has_text="2 things you did there are not done").wait_for()
+    hand.press("b")
+    let_go()
+    hand.on_image(9).saved()
+    assert [served.row(row)["flag"] for row in (9, 10)] == [True, False]

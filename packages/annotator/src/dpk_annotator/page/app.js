@@ -4,6 +4,7 @@
  * Emits `row`, `state`, `active`, `set`, `clicking`, `note`, `steps`, `changed` and `job`.
  */
 
+import { Ahead } from "./ahead.js";
 import { get, listen, post, randomText } from "./api.js";
 import { LocalContrast, filterOf } from "./adjust.js";
 import { hold } from "./client.js";
@@ -38,6 +39,8 @@ const byId = (id) => document.getElementById(id);
 
 export class App extends Emitter {
   row = -1;
+  /** Done when the image on the stage and its labels are here, or could not be had. @type {Promise<void>|undefined} */
+  arrival;
   /** Index of the keypoint that the next click places. */
   active = 0;
   hover = -1;
@@ -99,6 +102,7 @@ export class App extends Emitter {
     this.#listenToParts();
     this.pointer = new Pointer(this.stage, this.#pointerActs());
     this.keyboard = new KeyHandler(this);
+    this.ahead = new Ahead(this);
     this.thumbs = new Thumbs(byId("strip"), this.rows, this.set.set_id, (row) => this.go(row));
     this.topbar = new TopBar(this);
     const panels = PANELS.filter(({ feature }) => !feature || this.set.features.includes(feature));
@@ -126,8 +130,8 @@ export class App extends Emitter {
    *
    * @param {number} row
    */
-  async go(row) {
-    if (row < 0 || row >= this.rows.length) return;
+  go(row) {
+    if (row < 0 || row >= this.rows.length) return this.arrival;
     this.keyboard.settle();
     if (row !== this.row) this.#direction = row < this.row ? -1 : 1;
     this.row = row;
@@ -140,14 +144,21 @@ export class App extends Emitter {
     this.emit("row", row);
     this.thumbs.show(row);
     this.#remember();
-    const missing = [picture ? null : this.images.get(row), state ? null : this.rows.get(row)];
+    this.arrival = this.#arrive(row, picture, state);
     this.#prefetchSoon();
+    return this.arrival;
+  }
+
+  /** What is not here yet comes, and is shown if nobody has gone on to another image. */
+  async #arrive(row, picture, state) {
+    const labels = async () => {
+      await this.rows.get(row);
+      if (row === this.row) this.#chooseFirst(this.state);
+    };
     try {
-      await Promise.all(missing);
+      await Promise.all([picture ? null : this.images.get(row), state ? null : labels()]);
       if (row !== this.row) return;
-      if (!state) this.#chooseFirst(this.state);
-      if (!picture) this.#show(this.images.peek(row));
-      else this.#show(picture);
+      this.#show(picture ?? this.images.peek(row));
       this.speak(`Image ${row}. ${this.#progress()}`);
     } catch (error) {
       if (row === this.row && !(error instanceof DOMException)) this.#couldNotShow(row, error);
@@ -538,10 +549,12 @@ export class App extends Emitter {
       placeAt: (x, y) => {
         this.focusStage();
         if (this.clicking) this.clicking(round(x), round(y));
-        else if (this.state && this.stage.picture) {
-          this.move(this.activeName, x, y);
-          this.speak(`${this.activeName} at ${x.toFixed(1)}, ${y.toFixed(1)}`);
-          this.advance();
+        else if (this.stage.picture) {
+          this.ahead.do("place", () => {
+            this.move(this.activeName, x, y);
+            this.speak(`${this.activeName} at ${x.toFixed(1)}, ${y.toFixed(1)}`);
+            this.advance();
+          });
         }
       },
       select: (index) => this.select(index),
@@ -648,7 +661,7 @@ export class App extends Emitter {
 
   /** @param {string} action As in the table of keys. */
   run(action) {
-    return runCommand(this, action);
+    this.ahead.do(action, () => runCommand(this, action));
   }
 
   focusStage() {

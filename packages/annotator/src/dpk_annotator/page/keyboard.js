@@ -53,7 +53,7 @@ export class KeyHandler {
     }
     if (event.repeat && !REPEATS.has(action) && !nudgeOf(action)) return;
     const nudge = nudgeOf(action);
-    if (nudge) this.#nudge(nudge, event.repeat);
+    if (nudge) app.ahead.do(action, () => this.#nudge(nudge, event.repeat));
     else {
       this.settle();
       app.run(action);

@@ -1,7 +1,7 @@
 /**
- * The panels beside the image, in the order of their tabs. A panel is an object with `id`, `title`
- * and `create(app)`, which gives `{element, shown?()}`; `shown` is called whenever its tab is chosen.
- * With `feature`, it is there only where the server has that feature.
+ * The panels beside the image, in the order of their tabs. A panel is an object with `id`, `title`,
+ * `icon` (path data of 16 x 16) and `create(app)`, which gives `{element, shown?()}`; `shown` is called
+ * whenever its tab is chosen. With `feature`, it is there only where the server has that feature.
  */
 
 import { displayPanel } from "./panels/display.js";
@@ -17,6 +17,7 @@ import { videosPanel } from "./panels/videos.js";
  * @typedef {object} Panel
  * @property {string} id
  * @property {string} title
+ * @property {string} icon
  * @property {string} [feature]
  * @property {(app: import("./app.js").App) => PanelView} create
  */

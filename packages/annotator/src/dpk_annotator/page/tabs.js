@@ -1,6 +1,6 @@
 /** Tabs over panels: https://www.w3.org/WAI/ARIA/apg/patterns/tabs/ */
 
-import { element } from "./dom.js";
+import { element, icon } from "./dom.js";
 
 export class Tabs {
   #chosen = "";
@@ -8,19 +8,23 @@ export class Tabs {
   /**
    * @param {HTMLElement} list Where the tabs go.
    * @param {HTMLElement} room Where the panels go.
-   * @param {{id: string, title: string, view: import("./panels.js").PanelView}[]} panels
+   * @param {{id: string, title: string, icon: string, view: import("./panels.js").PanelView}[]} panels
    */
   constructor(list, room, panels) {
     this.panels = panels;
-    this.tabs = panels.map(({ id, title }) =>
-      element("button", {
-        type: "button",
-        role: "tab",
-        id: `tab-${id}`,
-        "aria-controls": `panel-${id}`,
-        text: title,
-        on: { click: () => this.choose(id), keydown: (event) => this.#key(event) },
-      }),
+    this.tabs = panels.map(({ id, title, icon: path }) =>
+      element(
+        "button",
+        {
+          type: "button",
+          role: "tab",
+          id: `tab-${id}`,
+          "aria-controls": `panel-${id}`,
+          on: { click: () => this.choose(id), keydown: (event) => this.#key(event) },
+        },
+        icon(path),
+        element("span", { text: title }),
+      ),
     );
     list.replaceChildren(...this.tabs);
     for (const { id, view } of panels) {
@@ -46,18 +50,21 @@ export class Tabs {
       this.tabs[i].setAttribute("aria-selected", String(chosen));
       this.tabs[i].tabIndex = chosen ? 0 : -1;
       if (panel.id === before && !chosen) panel.view.hidden?.();
+      // With large letters the row of tabs is longer than the room for it.
+      if (chosen) this.tabs[i].scrollIntoView({ block: "nearest", inline: "nearest" });
       if (chosen) panel.view.shown?.();
     });
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
+    const n = this.panels.length;
     const here = this.panels.findIndex(({ id }) => id === this.#chosen);
-    const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (!steps) return;
+    const to = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: n - 1 }[event.key];
+    if (to === undefined) return;
     event.preventDefault();
     event.stopPropagation();
-    const next = (here + steps + this.panels.length) % this.panels.length;
+    const next = (to + n) % n;
     this.choose(this.panels[next].id);
     this.tabs[next].focus();
   }

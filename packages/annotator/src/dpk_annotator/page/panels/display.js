@@ -4,7 +4,7 @@ import { NO_ADJUSTMENT } from "../adjust.js";
 import { button, element, uniqueId } from "../dom.js";
 
 /** @type {import("../panels.js").Panel} */
-export const displayPanel = { id: "display", title: "Display", create: (app) => ({ element: build(app) }) };
+export const displayPanel = { id: "display", title: "Display", icon: "M8 2.2a5.8 5.8 0 1 0 0 11.6 5.8 5.8 0 0 0 0-11.6v11.6M8.2 5h4.6M8.2 8h5.4M8.2 11h4.6", create: (app) => ({ element: build(app) }) };
 
 /** @param {import("../app.js").App} app */
 function build(app) {

@@ -6,7 +6,7 @@ import { button, element, openDialog } from "../dom.js";
 const PAGE = 100;
 
 /** @type {import("../panels.js").Panel} */
-export const historyPanel = { id: "history", title: "History", create: (app) => new HistoryPanel(app) };
+export const historyPanel = { id: "history", title: "History", icon: "M2.6 6.2a5.8 5.8 0 1 1-.4 2.6M2.2 2.6v3.8H6M8 4.9v3.4l2.3 1.5", create: (app) => new HistoryPanel(app) };
 
 class HistoryPanel {
   #oldest = 0;

@@ -7,7 +7,7 @@ import { HIDDEN, confirmable, isAnnotated, isMissing } from "../labels.js";
 import { markOf } from "../marks.js";
 
 /** @type {import("../panels.js").Panel} */
-export const labelPanel = { id: "label", title: "Label", create: (app) => new LabelPanel(app) };
+export const labelPanel = { id: "label", title: "Label", icon: "M8 1.5V5M8 11v3.5M1.5 8H5M11 8h3.5M8 5.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z", create: (app) => new LabelPanel(app) };
 
 class LabelPanel {
   /** @type {HTMLButtonElement[]} */

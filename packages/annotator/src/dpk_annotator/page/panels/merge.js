@@ -6,7 +6,7 @@ import { JobCard } from "../job_card.js";
 import { jobsOf } from "../jobs.js";
 
 /** @type {import("../panels.js").Panel} */
-export const mergePanel = { id: "merge", title: "Merge", feature: "merge", create: (app) => new MergePanel(app) };
+export const mergePanel = { id: "merge", title: "Merge", icon: "M3.5 2v2.2C3.5 7 8 7.4 8 10v4M12.5 2v2.2C12.5 7 8 7.4 8 10M5.8 11.8 8 14l2.2-2.2", feature: "merge", create: (app) => new MergePanel(app) };
 
 const PREFER = {
   first: "This set's",

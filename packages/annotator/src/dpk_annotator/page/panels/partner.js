@@ -8,7 +8,7 @@ import { confirmable } from "../labels.js";
 import { Suggested } from "../suggested.js";
 
 /** @type {import("../panels.js").Panel} */
-export const partnerPanel = { id: "partner", title: "Partner", feature: "partner", create: (app) => new PartnerPanel(app) };
+export const partnerPanel = { id: "partner", title: "Partner", icon: "M8 1.8 9.6 6.4 14.2 8 9.6 9.6 8 14.2 6.4 9.6 1.8 8 6.4 6.4z", feature: "partner", create: (app) => new PartnerPanel(app) };
 
 const BY = {
   combined: "All together",

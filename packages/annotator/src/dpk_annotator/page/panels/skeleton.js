@@ -6,7 +6,7 @@ import { button, element, uniqueId } from "../dom.js";
 import { SkeletonDraft } from "../skeleton_draft.js";
 
 /** @type {import("../panels.js").Panel} */
-export const skeletonPanel = { id: "skeleton", title: "Skeleton", create: (app) => new SkeletonPanel(app) };
+export const skeletonPanel = { id: "skeleton", title: "Skeleton", icon: "M4.6 4.4 7 6.8M9.2 7.2l2.4-1M7 9.3l-1.6 2.3M3.7 2a1.4 1.4 0 1 0 0 2.8 1.4 1.4 0 0 0 0-2.8zM8 6.5a1.5 1.5 0 1 0 0 3 1.5 1.5 0 0 0 0-3zM13 4.2a1.4 1.4 0 1 0 0 2.8 1.4 1.4 0 0 0 0-2.8zM4.8 11.4a1.4 1.4 0 1 0 0 2.8 1.4 1.4 0 0 0 0-2.8z", create: (app) => new SkeletonPanel(app) };
 
 const UP = "M8 13V3M3.5 7.5 8 3l4.5 4.5";
 const DOWN = "M8 3v10M3.5 8.5 8 13l4.5-4.5";

@@ -9,7 +9,7 @@ import { JobCard } from "../job_card.js";
 import { jobsOf } from "../jobs.js";
 
 /** @type {import("../panels.js").Panel} */
-export const videosPanel = { id: "videos", title: "Videos", feature: "videos", create: (app) => new VideosPanel(app) };
+export const videosPanel = { id: "videos", title: "Videos", icon: "M1.8 3.5h12.4v9H1.8zM6.6 5.9v4.2L10.2 8z", feature: "videos", create: (app) => new VideosPanel(app) };
 
 class VideosPanel {
   /** @type {JobCard|null} */

@@ -39,21 +39,47 @@ def assign(cost: np.ndarray, limit: np.ndarray | float) -> tuple[np.ndarray, np.
     ([0, 1], [1, 0])
     """
     gain = cost - limit
-    allowed = gain < 0
-    options, wishes = allowed.sum(axis=1), allowed.sum(axis=0)
-    alone = allowed & (options == 1)[:, None] & (wishes == 1)
-    rows, columns = np.nonzero(alone)
-    hard = np.flatnonzero((options > 0) & ~alone.any(axis=1))
-    if not len(hard):
-        return rows, columns
-    wanted = np.flatnonzero(allowed[hard].any(axis=0))
-    part = np.ix_(hard, wanted)
-    i, j = linear_sum_assignment(np.where(allowed[part], gain[part], 0.0))
-    chosen = allowed[hard[i], wanted[j]]
-    rows = np.concatenate([rows, hard[i][chosen]])
-    columns = np.concatenate([columns, wanted[j][chosen]])
-    order = np.argsort(rows)
-    return rows[order], columns[order]
+    rows, columns = np.nonzero(gain < 0)
+    chosen = assign_pairs(rows, columns, gain[rows, columns])
+    return rows[chosen], columns[chosen]
+
+
+def assign_pairs(rows: np.ndarray, columns: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """As `assign`, of a list of the pairs that are allowed.
+
+    Parameters
+    ----------
+    rows, columns
+        (p,) the pairs, each once, sorted by rows and then columns.
+    gain
+        (p,) what choosing each costs beyond leaving both alone, below 0.
+
+    Returns
+    -------
+    ndarray
+        Numbers of the chosen pairs, ascending.
+    """
+    if not len(rows):
+        return np.empty(0, np.int64)
+    hard = (np.bincount(rows)[rows] > 1) | (np.bincount(columns)[columns] > 1)
+    if not hard.any():
+        return np.arange(len(rows))
+    pairs = hard.nonzero()[0]
+    row, column = _numbered(rows[pairs]), _numbered(columns[pairs])
+    part = np.zeros((row.max() + 1, column.max() + 1))
+    number = np.full(part.shape, -1)
+    part[row, column], number[row, column] = gain[pairs], pairs
+    chosen = ~hard
+    best = number[linear_sum_assignment(part)]
+    chosen[best[best >= 0]] = True
+    return chosen.nonzero()[0]
+
+
+def _numbered(values: np.ndarray) -> np.ndarray:
+    """Each by its place among those that occur; whole numbers from 0."""
+    occurs = np.zeros(values.max() + 1, np.int64)
+    occurs[values] = 1
+    return (occurs.cumsum() - 1)[values]
 
 
 def in_order(detections: Detections, min_score: float = 0.0) -> Detections:
@@ -62,7 +88,11 @@ def in_order(detections: Detections, min_score: float = 0.0) -> Detections:
     Ids of newcomers and ties are settled in that order, so that a detector may list what it found
     as it likes.
     """
-    order = np.lexsort(list(detections.columns().values())[::-1])
+    x = detections.x
+    order = x.argsort(kind="stable")
+    placed = x[order]
+    if (placed[1:] == placed[:-1]).any():
+        order = np.lexsort(list(detections.columns().values())[::-1])
     return detections[order[detections.score[order] >= min_score]]
 
 
@@ -78,13 +108,26 @@ def check_number(number: int, last: int | None) -> int:
     return int(number - last)
 
 
-def rows_of(number: int, ids: np.ndarray, detections: Detections, **changed: Any) -> Tracks:
-    """One row for each detection, sorted by id; ``changed`` columns stand in for theirs."""
-    columns = {key: value for key, value in detections.columns().items() if key in COLUMNS}
-    columns.update(changed)
-    order = np.argsort(ids, kind="stable")
-    rows: dict[str, Any] = {key: value[order] for key, value in columns.items()}
-    rows["frame"], rows["id"] = np.full(len(ids), number), np.asarray(ids)[order]
+def rows_of(
+    number: int,
+    ids: np.ndarray,
+    detections: Detections,
+    *,
+    at: np.ndarray | None = None,
+    **changed: Any,
+) -> Tracks:
+    """One row for each detection, sorted by id; ``changed`` columns stand in for theirs.
+
+    With ``at``, (r,) numbers of detections, one for each of those; the others are left out.
+    """
+    ids = np.asarray(ids)
+    order = ids.argsort(kind="stable")
+    chosen = order if at is None else at[order]
+    rows: dict[str, Any] = {
+        key: value[chosen] for key, value in detections.columns().items() if key in COLUMNS
+    }
+    rows.update((key, value[order]) for key, value in changed.items())
+    rows["frame"], rows["id"] = np.full(len(ids), number), ids[order]
     return Tracks(**rows)
 
 

@@ -63,8 +63,9 @@ class CameraMotion:
 
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
     """(2, 3) that does the first and then the second."""
-    linear = second[:, :2] @ first[:, :2]
-    return np.c_[linear, second[:, :2] @ first[:, 2] + second[:, 2]]
+    both: np.ndarray = second[:, :2] @ first
+    both[:, 2] += second[:, 2]
+    return both
 
 
 def _small_gray(frame: np.ndarray) -> tuple[np.ndarray, float]:

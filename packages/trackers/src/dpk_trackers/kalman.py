@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from math import sqrt
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Tracker
 from dpk_core.tracks import Tracks
 from dpk_trackers.assignment import (
-    assign,
+    assign_pairs,
     check_flag,
     check_number,
     check_setting,
@@ -19,27 +19,22 @@ from dpk_trackers.assignment import (
     join,
     rows_of,
 )
+from dpk_trackers.beginnings import Beginnings
 from dpk_trackers.camera_motion import METHODS, CameraMotion
+from dpk_trackers.clutter import Clutter
 from dpk_trackers.heading import are_axes, orient
+from dpk_trackers.individuals import Individuals
 from dpk_trackers.interpolation import interpolate
 from dpk_trackers.kalman_filter import MotionFilter
-from dpk_trackers.similarity import (
-    SIGMA,
-    BodyScale,
-    body_areas,
-    check_sigmas,
-    iou,
-    log_sizes,
-    oks,
-)
+from dpk_trackers.pair_costs import SETTLED, PairCosts, Pairs
+from dpk_trackers.sightings import Sightings
+from dpk_trackers.similarity import SIGMA, BodyScale, check_sigmas, iou
 from dpk_trackers.smoothing import smooth as smoothed
 from dpk_trackers.stabilizing import Stabilizer
 from dpk_trackers.stitching import stitch
 from dpk_trackers.swaps import Evidence, correct_swaps
 from dpk_trackers.voting import vote
 
-_GATE = 25.0
-"""Largest squared Mahalanobis distance: animals leap more often than Gaussians do."""
 _WEAK_GAP = 3
 """Frames after which a weak detection is too little to bring an individual back."""
 _SURE = 10.0
@@ -50,18 +45,10 @@ _MISSES = 3
 _PACE, _LEAST_PACE = 1.0, 0.1
 """Presumed standard deviation of a newcomer's velocity along each axis, in body sizes a frame,
 before anything is learned; and the least."""
-_SETTLED = 3
-"""Sightings from which on the velocity of an individual is known well enough to foretell it."""
-_USUAL = 0.7
-"""Presumed overlap, and OKS, of what belongs together, before anything is learned."""
-_DOUBT = 0.2
-"""More than usual by which two must agree for it to speak for neither side."""
-_SIZES = 30
-"""Sightings over which the size of an individual is averaged."""
-_LEAST_SIZE = 4e-4
-"""Variance of the log of a size, that of 2 %: no detector is better for long."""
 _DRIVE = 0.03
 """Presumed change of velocity in a frame, in body sizes a frame, before anything is learned."""
+_DOUBLE = 0.7
+"""Overlap from which a detection that nobody got is a second one of what somebody got."""
 
 
 class KalmanTracker(Tracker):
@@ -164,7 +151,7 @@ class KalmanTracker(Tracker):
         self.smooth = check_flag("smooth", smooth)
         self.heading = check_flag("heading", heading)
         self.uses_frames = camera != "none"
-        self._motion = CameraMotion(camera) if self.uses_frames else None
+        self._camera = CameraMotion(camera) if self.uses_frames else None
         self._move: np.ndarray | None = None
         self._filter = MotionFilter(check_setting("persistence", persistence, 1))
         self._scale = BodyScale()
@@ -172,26 +159,19 @@ class KalmanTracker(Tracker):
         self._pace = _PACE  # learned
         self._last: int | None = None
         self._next = 0
-        self._of = _columns(0)
-        self._pose: np.ndarray | None = None
-        self._sizes: tuple[float, ...] = 0.0, 0.0, 0.0  # mean log, variance in one, variance in all
-        self._usual = {name: np.full(2, _USUAL) for name in ("overlap", "pose")}
-        self._alike: dict[str, np.ndarray] = {}  # in this frame, of everybody with everything
-        self._density = np.full(2, self.clutter)
-        self._extent = np.full((2, 2), np.nan)
-        self._boxes = np.empty((0, 4))  # around what was found in this frame
         self._born = 0
-        self._just_confirmed = np.empty(0, np.int64), np.empty(0, np.int64)
-        self._unsure: deque[tuple[int, np.ndarray, Detections]] = deque(maxlen=3 * self.min_hits)
-        self._early: list[Tracks] = []
+        self._known = Individuals()
+        self._costs = PairCosts(self.overlap, self.pose, self.sigmas)
+        self._clutter = Clutter(self.clutter)
+        self._beginnings = Beginnings(3 * self.min_hits)
         self._evidence = Evidence()
         self._stabilizer = Stabilizer()
         self._size: tuple[int, ...] | None = None
 
     def watch(self, detections: Detections, frame: np.ndarray) -> None:
         """See how the camera moved; `update` does it where it has not been done."""
-        if self._motion is not None:
-            self._move = self._motion.see(frame, detections)
+        if self._camera is not None:
+            self._move = self._camera.see(frame, detections)
             self._size = frame.shape[:2]
 
     def update(
@@ -199,22 +179,22 @@ class KalmanTracker(Tracker):
     ) -> Tracks:
         passed = check_number(number, self._last)
         self._follow_camera(number, detections, frame)
-        found = in_order(detections, self.weak)
-        self._boxes = found.boxes
-        size = self._scale.see(found)
+        seen = Sightings(in_order(detections, self.weak), self.strong)
+        size = self._scale.see(seen.found, seen.area)
+        noise = self._noise_of(seen)
         self._filter.predict(passed, self._drive * _DRIVE * size)
-        rows, columns = self._associate(found, number)
-        self._learn(found, rows, columns, number - passed)
-        self._learn_likeness(rows, columns)
+        rows, columns = self._associate(number, seen, noise)
+        self._clutter.learn(seen, columns, size)
+        self._learn(seen, noise, rows, columns, number - passed)
         self._last = number
-        self._of["column"][:] = -1
-        self._take(number, found, rows, columns)
+        self._known.column[:] = -1
+        self._take(number, seen, noise, rows, columns)
         self._forget(number)
-        self._begin(number, found, columns)
-        return self._rows(number, found)
+        self._begin(number, seen, noise, columns)
+        return self._rows(number, seen)
 
     def finish(self, tracks: Tracks) -> Tracks:
-        whole = join([tracks, *self._early])
+        whole = join([tracks, self._beginnings.rows()])
         axes = are_axes(whole.angle)
         whole = self._stabilizer.to_ground(whole)
         whole = whole[_mean_score(whole) >= self.keep]
@@ -245,239 +225,145 @@ class KalmanTracker(Tracker):
     # -- one frame --------------------------------------------------------------------------------
 
     def _follow_camera(self, number: int, detections: Detections, frame: np.ndarray | None) -> None:
-        if self._motion is None:
+        if self._camera is None:
             return
         if self._move is None:
             if frame is None:
                 raise ValidationError(
-                    f"frame {number}: expected its image, since camera={self._motion.method!r} "
+                    f"frame {number}: expected its image, since camera={self._camera.method!r} "
                     "looks at how the background moves; found none"
                 )
             self.watch(detections, frame)
         assert self._move is not None
         self._filter.warp(self._move)
+        self._known.warp(self._move)
         self._stabilizer.see(number, self._move)
-        self._of["place"] = self._of["place"] @ self._move[:, :2].T + self._move[:, 2]
-        if self._pose is not None:
-            self._pose = self._pose @ self._move[:, :2].T + self._move[:, 2]
         self._move = None
 
-    def _associate(self, found: Detections, number: int) -> tuple[np.ndarray, np.ndarray]:
-        cost = self._costs(found, number)
-        strong = found.score >= self.strong
-        confirmed = self._of["id"] >= 0
-        recent = number - self._of["seen"] <= _WEAK_GAP
-        rows, columns = np.empty(0, int), np.empty(0, int)
-        # The sure ones first; then weak detections; newcomers get what nobody else wanted.
-        stages = ((confirmed.copy(), strong), (confirmed & recent, ~strong), (~confirmed, strong))
-        for k, (which, candidates) in enumerate(stages):
-            limit = self._limit(weak=k == 1)
-            which[rows], candidates = False, candidates.copy()
-            candidates[columns] = False
-            i, j = np.flatnonzero(which), np.flatnonzero(candidates)
-            r, c = assign(cost[np.ix_(i, j)], limit)
-            rows, columns = np.append(rows, i[r]), np.append(columns, j[c])
-        self._learn_clutter(found, columns)
-        return rows, columns
-
-    def _learn_clutter(self, found: Detections, taken: np.ndarray) -> None:
-        """How many strong and weak detections nobody wants, on the area of a body."""
-        if len(found):
-            corners = np.array([[found.x.min(), found.y.min()], [found.x.max(), found.y.max()]])
-            here = self._extent
-            corners = np.stack([np.fmin(here[0], corners[0]), np.fmax(here[1], corners[1])])
-            self._extent = corners
-        bodies = np.nan_to_num(np.ptp(self._extent, axis=0).prod()) / self._scale.value**2
-        free = np.ones(len(found), bool)
-        free[taken] = False
-        strong = found.score >= self.strong
-        count = np.array([(free & strong).sum(), (free & ~strong).sum()])
-        self._density += 0.03 * ((count + 0.05) / max(bodies, 10.0) - self._density)
-
-    def _costs(self, found: Detections, number: int) -> np.ndarray:
-        measured = np.stack([found.x, found.y], axis=1)
-        squared, variance = self._filter.distances(measured, self._variance(found))
-        cost = np.where(squared < _GATE, squared, np.inf) + 2 * np.log(2 * np.pi * variance)
-        # The longer one is gone, the less likely it comes back in just this frame.
-        cost += 2 * np.log(np.maximum(1, number - self._of["seen"]))[:, None]
-        shift = self._filter.position - self._of["place"]
-        boxes = self._of["boxes"] + np.tile(self._filter.position, 2)
-        extents = self._boxes
-        old = (self._of["hits"] >= _SETTLED).astype(int)
-        self._alike = {}
-        if self.overlap and np.isfinite(extents).any():
-            self._alike["overlap"] = np.where(
-                np.isfinite(boxes).all(axis=1)[:, None] & np.isfinite(extents).all(axis=1),
-                iou(boxes, extents),
-                np.nan,
-            )
-        if self.pose and self._pose is not None and found.keypoints is not None:
-            expected, area = self._pose + shift[:, None], self._of["area"]
-            slack = self._filter.covariance[:, 0]
-            self._alike["pose"] = oks(expected, found.keypoints, area, self.sigmas, slack)
-        for name, alike in self._alike.items():
-            # More than usual speaks for a pair, less against it: fast animals never overlap.
-            less = np.minimum(1, self._usual[name] + _DOUBT)[old][:, None] - alike
-            cost = cost + getattr(self, name) * np.where(np.isnan(less), 0, less)
-        cost = cost + self._size_costs(found)
-        mine, theirs = self._of["tag"][:, None], found.id
-        return np.where((mine != theirs) & (mine != NO_ID) & (theirs != NO_ID), np.inf, cost)
-
-    def _learn_likeness(self, rows: np.ndarray, columns: np.ndarray) -> None:
-        """How much boxes and poses that belong together usually agree, of newcomers and others."""
-        old = self._of["hits"][rows] >= _SETTLED
-        for name, alike in self._alike.items():
-            for k, group in enumerate((~old, old)):
-                seen = alike[rows[group], columns[group]]
-                seen = seen[np.isfinite(seen)]
-                if len(seen):
-                    rate = 0.05 * min(1.0, len(seen) / 5)
-                    self._usual[name][k] += rate * (float(seen.mean()) - self._usual[name][k])
-
-    def _size_costs(self, found: Detections) -> np.ndarray:
-        """-2 log of how much likelier a size is of one than of any other."""
-        size = log_sizes(found.width, found.height, found.angle)
-        mean, within, spread = self._sizes
-        if not (np.isfinite(size).any() and spread > within > 0):
-            return np.zeros((1, 1))
-        gap = (size - self._of["size"][:, None]) ** 2
-        same = within * (1 + 1 / np.maximum(1, np.minimum(self._of["hits"], _SIZES)))[:, None]
-        said = gap / same + np.log(same / spread) - np.minimum((size - mean) ** 2 / spread, 4)
-        return np.where(np.isnan(said), 0.0, np.clip(said, -4, 8))
-
-    def _learn_sizes(self, found: Detections, rows: np.ndarray, columns: np.ndarray) -> None:
-        """Average the sizes of individuals; how they vary in one, and from one to the other."""
-        size = log_sizes(found.width, found.height, found.angle)[columns]
-        known = np.isfinite(size)
-        rows, size = rows[known], size[known]
-        if not len(rows):
-            return
-        old, hits = self._of["size"][rows], self._of["hits"][rows]
-        gap = size - old
-        step = 1 / np.clip(hits, 1, _SIZES)
-        self._of["size"][rows] = np.where(np.isnan(gap), size, old + step * np.nan_to_num(gap))
-        settled = (hits >= 10) & np.isfinite(gap)
-        if settled.sum() < 2:
-            return
-        before, all_sizes, gap = self._sizes, size[settled], gap[settled]
-        mean = float(self._of["size"][rows[settled]].mean())
-        within = float(np.minimum(gap**2, 9 * before[1] if before[1] else np.inf).mean())
-        now = mean, max(within, _LEAST_SIZE), float(((all_sizes - mean) ** 2).mean())
-        rate = 0.03 * min(1.0, len(gap) / 10) if before[1] else 1.0
-        self._sizes = tuple(old + rate * (new - old) for old, new in zip(before, now, strict=True))
-
-    def _limit(self, weak: bool) -> float:
-        """-2 log of how densely newcomers and false detections lie."""
-        return -2 * float(np.log(self._density[int(weak)] / self._scale.value**2))
-
-    def _variance(self, found: Detections) -> np.ndarray:
-        """Of positions; weak detections are hidden in part, and less exact."""
+    def _noise_of(self, seen: Sightings) -> np.ndarray:
+        """(m,) variances of places; weak detections are hidden in part, and less exact."""
         noise = 0.05 * self._scale.value if self.noise is None else self.noise
-        return (noise * np.where(found.score >= self.strong, 1.0, 1.5)) ** 2
+        return (noise * np.where(seen.strong, 1.0, 1.5)) ** 2
 
-    def _learn(self, found: Detections, rows: np.ndarray, columns: np.ndarray, before: int) -> None:
+    def _associate(
+        self, number: int, seen: Sightings, noise: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The sure ones first; then weak detections; newcomers get what nobody else wanted."""
+        known, size = self._known, self._scale.value
+        pairs = self._costs.of(number, known, self._filter, seen, noise)
+        strong, sure = seen.strong[pairs.columns], (known.id >= 0)[pairs.rows]
+        recent = (number - known.seen <= _WEAK_GAP)[pairs.rows]
+        # How much less likely somebody new would be, or nobody.
+        gain = pairs.cost - np.where(
+            strong, self._clutter.limit("strong", size), self._clutter.limit("weak", size)
+        )
+        likely = gain < 0
+        first = _best(pairs, gain, (likely & sure & strong).nonzero()[0])
+        free_rows, free_columns = np.ones(len(known), bool), np.ones(len(seen), bool)
+        free_rows[pairs.rows[first]], free_columns[pairs.columns[first]] = False, False
+        # Weak ones are for the sure, strong ones that are left for newcomers: two in one go.
+        left = likely & free_rows[pairs.rows] & free_columns[pairs.columns]
+        second = _best(pairs, gain, (left & np.where(sure, recent & ~strong, strong)).nonzero()[0])
+        chosen = np.concatenate((first, second))
+        self._costs.learn(pairs, chosen, known)
+        return pairs.rows[chosen], pairs.columns[chosen]
+
+    def _learn(
+        self, seen: Sightings, noise: np.ndarray, rows: np.ndarray, columns: np.ndarray, before: int
+    ) -> None:
         """Adapt the noise of the motion until errors are as large as they are expected to be."""
-        settled = (self._of["hits"][rows] >= _SETTLED) & (self._of["seen"][rows] == before)
-        if not settled.any():
-            return
+        known = self._known
+        settled = (known.hits[rows] >= SETTLED) & (known.seen[rows] == before)
         rows, columns = rows[settled], columns[settled]
-        error = self._filter.position[rows] - np.stack([found.x, found.y], axis=1)[columns]
-        variance = self._filter.covariance[rows, 0] + self._variance(found)[columns]
+        count = len(rows)
+        if not count:
+            return
+        error = self._filter.position[rows].T - seen.place[:, columns]
+        variance = self._filter.covariance[rows, 0] + noise[columns]
         # The mean of chi-squared with two degrees of freedom is 2. Most animals may be at rest:
         # the few that are not say what is to be reckoned with.
-        ratio = float(np.mean((error**2).sum(axis=1) / variance)) / 2
-        step = 0.05 * min(1.0, len(rows) / 10)
-        speed = np.sqrt(np.mean(self._filter.velocity[rows] ** 2)) / self._scale.value
-        self._pace += step * (max(_LEAST_PACE, 2 * float(speed)) - self._pace)
-        self._drive = float(np.clip(self._drive * np.clip(ratio, 0.1, 10) ** step, 0.3, 30))
+        ratio = float(((error**2).sum(axis=0) / variance).sum()) / count / 2
+        speed = sqrt(float((self._filter.velocity[rows] ** 2).sum()) / (2 * count))
+        step = 0.05 * min(1.0, count / 10)
+        self._pace += step * (max(_LEAST_PACE, 2 * speed / self._scale.value) - self._pace)
+        self._drive = min(max(self._drive * min(max(ratio, 0.1), 10.0) ** step, 0.3), 30.0)
 
-    def _take(self, number: int, found: Detections, rows: np.ndarray, columns: np.ndarray) -> None:
-        measured = np.stack([found.x, found.y], axis=1)[columns]
-        self._filter.update(rows, measured, self._variance(found)[columns])
-        self._describe(rows, found, columns)
-        self._of["seen"][rows] = number
-        self._of["hits"][rows] += 1
-        odds = self._of["odds"]
-        missed = np.ones(len(odds), bool)
+    def _take(
+        self,
+        number: int,
+        seen: Sightings,
+        noise: np.ndarray,
+        rows: np.ndarray,
+        columns: np.ndarray,
+    ) -> None:
+        known = self._known
+        self._filter.update(rows, seen.place.T[columns], noise[columns])
+        self._costs.learn_sizes(known, seen.size[columns], rows)
+        known.see(rows, seen, columns)
+        known.seen[rows] = number
+        known.hits[rows] += 1
+        missed = number - known.seen <= _MISSES
         missed[rows] = False
-        odds[missed & (number - self._of["seen"] <= _MISSES)] -= _MISS
-        odds[rows] = np.minimum(_SURE, odds[rows] + _HIT + _logit(found.score[columns]))
-        sure = (self._of["hits"][rows] >= self.min_hits) & (odds[rows] > 0)
-        new = np.sort(rows[sure & (self._of["id"][rows] < 0)])
-        self._of["id"][new] = self._next + np.arange(len(new))
-        self._just_confirmed = self._of["key"][new], self._of["id"][new]
-        self._next += len(new)
+        known.odds[missed] -= _MISS
+        odds = known.odds[rows] + _HIT + _logit(seen.found.score[columns])
+        known.odds[rows] = np.minimum(_SURE, odds)
+        sure = (known.hits[rows] >= self.min_hits) & (odds > 0) & (known.id[rows] < 0)
+        if sure.any():
+            self._confirm(np.sort(rows[sure]))
 
-    def _describe(self, rows: np.ndarray, found: Detections, columns: np.ndarray) -> None:
-        """Remember what they looked like, and which detection is theirs."""
-        of = self._of
-        of["place"][rows] = np.stack([found.x, found.y], axis=1)[columns]
-        boxes = self._boxes[columns] - np.tile(of["place"][rows], 2)
-        of["boxes"][rows] = np.where(np.isnan(boxes), of["boxes"][rows], boxes)
-        self._learn_sizes(found, rows, columns)
-        areas = body_areas(found)[columns]
-        of["area"][rows] = np.where(np.isnan(areas), of["area"][rows], areas)
-        of["tag"][rows] = np.where(found.id[columns] == NO_ID, of["tag"][rows], found.id[columns])
-        of["column"][rows] = columns
-        if found.keypoints is None:
-            return
-        if self._pose is None:
-            self._pose = np.full((len(of["id"]), *found.keypoints.shape[1:]), np.nan)
-        self._pose[rows] = found.keypoints[columns]
+    def _confirm(self, rows: np.ndarray) -> None:
+        """They count from now on."""
+        ids = self._next + np.arange(len(rows))
+        self._known.id[rows] = ids
+        self._next += len(rows)
+        self._beginnings.confirm(self._known.key[rows], ids)
 
     def _forget(self, number: int) -> None:
-        gap = number - self._of["seen"]
-        alive = np.where(self._of["id"] >= 0, gap <= self.wait + 1, gap <= 2)
-        self._keep(alive & (self._of["odds"] >= 0))
-
-    def _keep(self, chosen: np.ndarray) -> None:
-        if chosen.all():
+        known = self._known
+        longest = np.where(known.id >= 0, self.wait + 1, 2)
+        alive = (number - known.seen <= longest) & (known.odds >= 0)
+        if alive.all():
             return
-        self._filter.keep(chosen)
-        self._of = {name: column[chosen] for name, column in self._of.items()}
-        self._pose = None if self._pose is None else self._pose[chosen]
+        self._beginnings.forget(known.key[~alive])
+        rows = alive.nonzero()[0]
+        self._filter.keep(rows)
+        known.keep(rows)
 
-    def _begin(self, number: int, found: Detections, taken: np.ndarray) -> None:
-        free = found.score >= self.start
+    def _begin(self, number: int, seen: Sightings, noise: np.ndarray, taken: np.ndarray) -> None:
+        free = seen.found.score >= self.start
         free[taken] = False
-        new = np.flatnonzero(free)
-        if len(taken) and len(new):  # a second box around one that has been assigned
-            new = new[iou(self._boxes[new], self._boxes[taken]).max(axis=1) < 0.7]
+        new = free.nonzero()[0]
+        if len(taken) and len(new):
+            overlap = iou(seen.boxes.T[new], seen.boxes.T[taken])
+            new = new[overlap.max(axis=1) < _DOUBLE]
         if not len(new):
             return
-        before = len(self._filter)
-        measured = np.stack([found.x, found.y], axis=1)[new]
-        size = self._scale.value
-        self._filter.add(measured, self._variance(found)[new], size * self._pace)
-        fresh = _columns(len(new))
-        fresh["seen"][:], fresh["hits"][:] = number, 1
-        fresh["odds"][:] = np.maximum(0, _logit(found.score[new]))
-        fresh["key"][:] = self._born + np.arange(len(new))
+        self._filter.add(seen.place.T[new], noise[new], self._scale.value * self._pace)
+        keys = self._born + np.arange(len(new))
         self._born += len(new)
+        odds = np.maximum(0, _logit(seen.found.score[new]))
+        rows = self._known.add(number, keys, odds)
+        self._known.see(rows, seen, new)
+        self._known.size[rows] = seen.size[new]
         if self.min_hits == 1:
-            fresh["id"][:] = self._next + np.arange(len(new))
-            self._next += len(new)
-        self._of = {k: np.concatenate([v, fresh[k]]) for k, v in self._of.items()}
-        if self._pose is not None:
-            blank = np.full((len(new), *self._pose.shape[1:]), np.nan)
-            self._pose = np.concatenate([self._pose, blank])
-        self._describe(before + np.arange(len(new)), found, new)
+            self._confirm(rows)
 
-    def _rows(self, number: int, found: Detections) -> Tracks:
-        """Of those that count; the first rows of those that just began to are kept for the end."""
-        here = self._of["column"] >= 0
-        columns, ids = self._of["column"][here], self._of["id"][here]
-        keys = self._of["key"][here]
-        sure = ids >= 0
-        ids, mine = ids[sure], found[columns[sure]]
-        self._evidence.see(number, ids, mine)
-        confirmed, names = self._just_confirmed
-        for n, k, some in self._unsure if len(confirmed) else ():
-            i, j = np.nonzero(k[:, None] == confirmed)
-            if len(i):
-                self._early.append(rows_of(n, names[j], some[i]))
-        self._unsure.append((number, keys[~sure], found[columns[~sure]]))
-        return rows_of(number, ids, mine)
+    def _rows(self, number: int, seen: Sightings) -> Tracks:
+        """Of those that count; the first rows of others are kept until it is known."""
+        known = self._known
+        here = known.column >= 0
+        sure = here & (known.id >= 0)
+        unsure = (here & ~sure).nonzero()[0]
+        self._beginnings.see(number, known.key[unsure], seen.found, known.column[unsure])
+        ids, columns = known.id[sure], known.column[sure]
+        if seen.tagged or seen.found.keypoints is not None:
+            self._evidence.see(number, ids, seen.found[columns])
+        return rows_of(number, ids, seen.found, at=columns)
+
+
+def _best(pairs: Pairs, gain: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Which of those pairs are chosen."""
+    return some[assign_pairs(pairs.rows[some], pairs.columns[some], gain[some])]
 
 
 def _mean_score(tracks: Tracks) -> np.ndarray:
@@ -489,22 +375,3 @@ def _mean_score(tracks: Tracks) -> np.ndarray:
 def _logit(score: np.ndarray) -> np.ndarray:
     score = np.clip(score.astype(np.float64), 0.1, 0.9)
     return np.log(score / (1 - score))
-
-
-def _columns(n: int) -> dict[str, np.ndarray]:
-    """What is known of n individuals: id (-1 not yet), key (from birth on), tag that was read,
-    sightings, frame of the last one, the detection that is theirs, place and area when seen last,
-    mean log of the size, and box around that place."""
-    return {
-        "id": np.full(n, -1),
-        "key": np.full(n, -1),
-        "tag": np.full(n, NO_ID),
-        "hits": np.zeros(n, np.int64),
-        "seen": np.zeros(n, np.int64),
-        "odds": np.zeros(n),
-        "column": np.full(n, -1),
-        "place": np.full((n, 2), np.nan),
-        "area": np.full(n, np.nan),
-        "size": np.full(n, np.nan),
-        "boxes": np.full((n, 4), np.nan),
-    }

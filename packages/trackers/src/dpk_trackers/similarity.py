@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import isnan, sqrt
 
 import numpy as np
 
@@ -28,13 +29,27 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     ndarray
         (n, m) in [0, 1]; 0 where a box is NaN or has no area.
     """
-    # Axis by axis: NumPy is slow on the short last axis of an (n, m, 2) array.
-    shared = _overlap(first, second, 0)
-    shared *= _overlap(first, second, 1)
-    both = np.add.outer(_areas(first), _areas(second))
-    both -= shared
-    known = (shared > 0) & (both > 0)  # False where NaN
-    return np.divide(shared, both, out=np.zeros_like(shared), where=known)
+    return _shared_part(first.T[:, :, None], second.T[:, None])
+
+
+def iou_of_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """As `iou`, of each box with the one in the same place of the other list.
+
+    Parameters
+    ----------
+    first, second
+        (4, p) of x0, y0, x1, y1.
+
+    Returns
+    -------
+    ndarray
+        (p,) in [0, 1]; NaN where a box is NaN, 0 where one has no area.
+    """
+    alike = _shared_part(first, second)
+    unknown = np.isnan(first[0] + first[1] + first[2] + first[3])
+    unknown |= np.isnan(second[0] + second[1] + second[2] + second[3])
+    alike[unknown] = np.nan
+    return alike
 
 
 def oks(
@@ -67,24 +82,21 @@ def oks(
     ndarray
         (n, m) in [0, 1]; NaN where no keypoint is in both, or the area is unknown.
     """
-    if first.shape[1:] != second.shape[1:]:
-        raise ValidationError(
-            f"keypoints: expected {first.shape[1]} of each animal as before, found "
-            f"{second.shape[1]}; choose one detector for a video"
-        )
-    if np.size(sigmas) not in (1, first.shape[1]):
-        raise ValidationError(
-            f"sigmas: expected one, or one for each of {first.shape[1]} keypoints, found "
-            f"{np.size(sigmas)}"
-        )
-    distance = ((first[:, None] - second[None]) ** 2).sum(axis=-1)
-    spread = (2 * np.broadcast_to(sigmas, first.shape[1:2])) ** 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        wide = np.multiply.outer(np.asarray(area), spread)
-        wide = wide + np.broadcast_to(slack, len(first))[:, None]
-        each = np.exp(-distance / (2 * wide[:, None]))
-        known = np.isfinite(each)
-        return np.where(known, each, 0).sum(axis=-1) / known.sum(axis=-1)
+    _check_poses(first, second, sigmas)
+    slack = np.broadcast_to(slack, len(first))[:, None]
+    return _alike(first[:, None], second[None], np.asarray(area)[:, None], sigmas, slack)
+
+
+def oks_of_pairs(
+    first: np.ndarray,
+    second: np.ndarray,
+    area: np.ndarray,
+    sigmas: np.ndarray | float = SIGMA,
+    slack: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """(p,) as `oks`, of each pose (p, k, 2) with the one in the same place of the other list."""
+    _check_poses(first, second, sigmas)
+    return _alike(first, second, np.asarray(area), sigmas, np.broadcast_to(slack, len(first)))
 
 
 def body_areas(detections: Detections) -> np.ndarray:
@@ -111,8 +123,10 @@ def log_sizes(width: np.ndarray, height: np.ndarray, angle: np.ndarray) -> np.nd
     axes: that is taken where there is no angle.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        upright = 0.5 * np.log((width**2 + height**2) / 2)
-        sizes = np.where(np.isnan(angle), upright, 0.5 * np.log(width * height))
+        sizes = 0.5 * np.log((width**2 + height**2) / 2)
+        turned = ~np.isnan(angle)
+        if turned.any():
+            sizes = np.where(turned, 0.5 * np.log(width * height), sizes)
     return np.where(np.isfinite(sizes), sizes, np.nan)
 
 
@@ -141,30 +155,84 @@ class BodyScale:
         self._gaps: deque[float] = deque(maxlen=frames)
         self.value = 25.0
 
-    def see(self, detections: Detections) -> float:
-        """Take a frame into account and give the size."""
-        areas = body_areas(detections)
-        if np.isfinite(areas).any():
-            self._sizes.append(float(np.sqrt(np.nanmedian(areas))))
+    def see(self, detections: Detections, areas: np.ndarray | None = None) -> float:
+        """Take a frame into account and give the size; (m,) `body_areas` where they are known."""
+        areas = body_areas(detections) if areas is None else areas
+        usual = _middle(areas[np.isfinite(areas)].tolist())
+        if not isnan(usual):
+            self._sizes.append(sqrt(usual))
         elif len(detections) > 1 and not self._sizes:
             self._gaps.append(_usual_gap(detections))
         if self._sizes:
-            self.value = float(np.median(self._sizes))
+            self.value = _middle(self._sizes)
         elif self._gaps:
-            self.value = max(1.0, float(np.median(self._gaps)) / 4)
+            self.value = max(1.0, _middle(self._gaps) / 4)
         return self.value
 
 
+def _shared_part(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union; x0, y0, x1, y1 along the first axis, the others are broadcast.
+
+    Axis by axis: NumPy is slow on short last axes.
+    """
+    shared = _overlap(first, second, 0)
+    shared *= _overlap(first, second, 1)
+    both = _area(first) + _area(second)
+    both -= shared
+    known = (shared > 0) & (both > 0)  # False where NaN
+    return np.divide(shared, both, out=np.zeros_like(shared), where=known)
+
+
 def _overlap(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
-    """(n, m) length that two boxes share along an axis."""
-    low = np.maximum(first[:, axis, None], second[:, axis])
-    length: np.ndarray = np.minimum(first[:, axis + 2, None], second[:, axis + 2])
+    """Length that boxes share along an axis."""
+    low = np.maximum(first[axis], second[axis])
+    length: np.ndarray = np.minimum(first[axis + 2], second[axis + 2])
     length -= low
     return np.maximum(length, 0, out=length)
 
 
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+def _area(boxes: np.ndarray) -> np.ndarray:
+    area: np.ndarray = (boxes[2] - boxes[0]) * (boxes[3] - boxes[1])
+    return area
+
+
+def _check_poses(first: np.ndarray, second: np.ndarray, sigmas: np.ndarray | float) -> None:
+    if first.shape[1:] != second.shape[1:]:
+        raise ValidationError(
+            f"keypoints: expected {first.shape[1]} of each animal as before, found "
+            f"{second.shape[1]}; choose one detector for a video"
+        )
+    if np.size(sigmas) not in (1, first.shape[1]):
+        raise ValidationError(
+            f"sigmas: expected one, or one for each of {first.shape[1]} keypoints, found "
+            f"{np.size(sigmas)}"
+        )
+
+
+def _alike(
+    first: np.ndarray,
+    second: np.ndarray,
+    area: np.ndarray,
+    sigmas: np.ndarray | float,
+    slack: np.ndarray,
+) -> np.ndarray:
+    """Object keypoint similarity; poses (..., k, 2) and areas and variances (...) are broadcast."""
+    distance = ((first - second) ** 2).sum(axis=-1)
+    spread = (2 * np.broadcast_to(sigmas, first.shape[-2:-1])) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.exp(-distance / (2 * (area[..., None] * spread + slack[..., None])))
+        known = np.isfinite(each)
+        found: np.ndarray = np.where(known, each, 0).sum(axis=-1) / known.sum(axis=-1)
+    return found
+
+
+def _middle(values: Iterable[float]) -> float:
+    """Their median; NaN of none."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    if not ordered:
+        return float("nan")
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _usual_gap(detections: Detections) -> float:

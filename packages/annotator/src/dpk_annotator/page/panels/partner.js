@@ -17,14 +17,19 @@ const BY = {
   speed: "Fast movement",
   acceleration: "Sudden movement",
   autoregression: "Unexpected movement",
-  diversity: "Unlike what is labelled",
+  diversity: "Unlike the labelled",
 };
+/** These look at the images alone; all others weigh what a model guessed. */
+const WITHOUT_GUESSES = new Set(["diversity"]);
 
 class PartnerPanel {
   /** @type {Map<number, JobCard>} */
   #cards = new Map();
   #summaries = new Map();
   #loaded = false;
+  /** The way of suggesting that the person wants, though it may have to wait for guesses. */
+  #wanted = "combined";
+  #asking = false;
   /** Where the latest run of a kind is shown. @type {Record<string, HTMLElement>} */
   #latest = {};
 
@@ -38,6 +43,7 @@ class PartnerPanel {
     this.jobs.on("job", (job) => this.#news(job));
     this.suggested.on("items", () => this.#fillItems());
     app.on("row state set", () => this.#later());
+    app.rows.on("columns", () => this.#later());
     app.on("suggested", (steps) => this.go(steps));
     this.#fillItems();
   }
@@ -102,7 +108,9 @@ class PartnerPanel {
   }
 
   #suggesting() {
-    this.by = element("select", { id: uniqueId("by") });
+    const why = uniqueId("why");
+    this.by = element("select", { id: uniqueId("by"), "aria-describedby": why, on: { change: () => this.#fillBy(this.by.value) } });
+    this.why = element("p", { class: "hint", id: why });
     this.n = element("input", { type: "number", id: uniqueId("n"), min: 1, max: 1000, step: 1, value: "20" });
     this.suggest = button("Suggest", () => this.#suggest(), { class: "primary" });
     this.before = button("Before", () => this.go(-1), { class: "quiet framed" });
@@ -112,6 +120,7 @@ class PartnerPanel {
     return [
       element("h2", { text: "What to label next" }),
       field("By", this.by),
+      this.why,
       field("How many", this.n),
       this.suggest,
       this.suggestSaid,
@@ -143,12 +152,13 @@ class PartnerPanel {
     this.#summaries = new Map(architectures.map(({ name, summary }) => [name, summary]));
     fill(this.network, architectures.map(({ name }) => [name, name]), "StackedDenseNet");
     fill(this.model, trained.map((name) => [name, name]), "");
-    fill(this.by, by.map((name) => [name, BY[name] ?? name]), "combined");
+    fill(this.by, by.map((name) => [name, BY[name] ?? name]), this.#wanted);
     this.train.disabled = !architectures.length;
     this.predict.disabled = this.model.disabled = !trained.length;
     if (!trained.length) this.model.replaceChildren(element("option", { value: "", text: "none yet" }));
     if (!architectures.length) this.trainSaid.textContent = "No network is installed: python -m pip install dpk-models";
     this.#summary();
+    this.#fillBy();
   }
 
   #summary() {
@@ -184,6 +194,7 @@ class PartnerPanel {
       this.#timer = 0;
       if (this.element.hidden) return;
       this.#fillConfirm();
+      this.#fillBy();
       this.#mark();
     }, 0);
   }
@@ -214,14 +225,31 @@ class PartnerPanel {
 
   async #suggest() {
     this.suggestSaid.textContent = "";
-    this.suggest.disabled = true;
+    this.#asking = true;
+    this.#fillBy();
     try {
       await this.suggested.ask(this.by.value, Math.max(1, Math.round(Number(this.n.value) || 1)));
       if (!this.suggested.items.length) this.suggestSaid.textContent = "There is nothing left to suggest.";
     } catch (error) {
       this.suggestSaid.textContent = sentence(error.message);
     }
-    this.suggest.disabled = false;
+    this.#asking = false;
+    this.#fillBy();
+  }
+
+  /** Offer the ways that have what they need; the wanted one as soon as it has. */
+  #fillBy(wanted = this.#wanted) {
+    this.#wanted = wanted;
+    const guessed = this.app.rows.columns.confidence.some((value) => value !== null);
+    const options = [...this.by.options];
+    for (const option of options) {
+      option.disabled = !guessed && !WITHOUT_GUESSES.has(option.value);
+      option.textContent = `${BY[option.value] ?? option.value}${option.disabled ? " (needs guesses)" : ""}`;
+    }
+    const open = options.filter(({ disabled }) => !disabled).map(({ value }) => value);
+    this.by.value = open.includes(wanted) ? wanted : (open[0] ?? wanted);
+    this.suggest.disabled = this.#asking || !open.length || !this.app.rows.length;
+    this.why.textContent = guessed || !options.length ? "" : "There are no guesses yet, which most ways need: train a model and let it guess first.";
   }
 
   #fillItems() {

@@ -321,14 +321,17 @@ def test_read_only_is_told_and_kept(labels_file, client_of) -> None:
             assert (answer.status, "looking only" in answer.json["error"]) == (423, True)
 
 
-def test_images_that_were_added_are_told_of(client, served, labels_file, annotations) -> None:
+def test_images_that_were_added_are_there_and_alarm_nobody(
+    client, served, labels_file, annotations
+) -> None:
     client.post("api/edit", move(2, 3))
     append_annotations(labels_file, annotations.subset([0]))
     served.store.poll()
     assert client.get("api/set").json["n"] == 7
     assert len(client.get("api/rows").json["status"]) == 7
     assert client.get("api/images/6").status == 200
-    assert "1 images were added" in client.get("api/set").json["warnings"][0]
+    assert client.get("api/set").json["warnings"] == []
+    assert "grow" in [entry["kind"] for entry in client.get("api/history").json["entries"]]
 
 
 def test_images_keep_their_address_when_another_server_begins_the_journal(

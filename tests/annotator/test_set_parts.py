@@ -27,6 +27,7 @@ from dpk_annotator.entries import SkeletonVersion
 from dpk_annotator.foreign import plan_file_changes
 from dpk_annotator.journal_place import journal_at_home, place_for, put_aside
 from dpk_annotator.labels import Labels
+from dpk_annotator.new_set import PLACEHOLDER, placeholder_skeleton
 from dpk_annotator.row_state import Point
 from dpk_annotator.set_file import (
     GROUP,
@@ -251,7 +252,18 @@ def test_a_preview_counts_what_goes(labels: Labels, skeleton: Skeleton) -> None:
         "lost": (("earL", 2), ("tail", 2)), "kept": 6,
     }  # fmt: skip
     assert "removed: tail, labelled in 2 images" in str(found)
-    assert str(preview(SkeletonChange(skeleton), skeleton, {})).startswith("nothing changes")
+    assert str(preview(SkeletonChange(skeleton), skeleton, {})) == "nothing changes"
+    assert str(preview(SkeletonChange(skeleton), skeleton, {"tail": 1})) == (
+        "nothing changes\n1 label stays"
+    )
+
+
+def test_the_preview_of_a_first_skeleton_speaks_of_it_alone(skeleton: Skeleton) -> None:
+    first = SkeletonChange(skeleton)
+    names = ", ".join(skeleton.names)
+    assert str(preview(first, placeholder_skeleton(), {PLACEHOLDER: 0})) == f"new: {names}"
+    pressed_by_mistake = preview(first, placeholder_skeleton(), {PLACEHOLDER: 2})
+    assert f"removed: {PLACEHOLDER}, labelled in 2 images" in str(pressed_by_mistake)
 
 
 def test_the_common_changes(skeleton: Skeleton) -> None:

@@ -165,7 +165,7 @@ def test_labels_that_another_program_changed_are_taken_in(labels_file, store) ->
     store.poll()
     assert store.state(4).point("tail") == Point(7, 7, 2, True)
     assert store.history()[0].client == FILE
-    assert "labels of 1 images were taken over" in store.notices[0]
+    assert "labels of 1 image were taken over" in store.notices[0]
     store.save()
     found = read_annotations(labels_file).keypoints
     assert found[2, 0].tolist() == [3, 4]

@@ -127,7 +127,7 @@ def test_changes_a_skeleton_and_labels_follow_by_name(serve, open_page, make_set
     panel.get_by_role("button", name="Add", exact=True).click()
     preview = panel.locator(".preview")
     preview.locator("li", has_text="renamed: nose -> snout").wait_for()
-    assert "removed: tail, labelled in 1 images" in preview.text_content()
+    assert "removed: tail, labelled in 1 image" in preview.text_content()
     assert "in another order" in preview.text_content()
     panel.get_by_role("button", name="Take this skeleton").click()
     panel.locator(".said", has_text="taken").wait_for()

@@ -15,6 +15,7 @@ from dpk_annotator.entries import SkeletonVersion
 from dpk_annotator.labels import Labels, different_rows
 from dpk_annotator.row_state import Point, RowState
 from dpk_annotator.skeleton_edits import SkeletonChange
+from dpk_annotator.wording import count_of
 from dpk_core.skeleton import Skeleton
 
 
@@ -35,9 +36,9 @@ class FileChanges:
     Parameters
     ----------
     images
-        Images that were added at the end.
+        Images that were added at the end, with or without labels.
     labels
-        Images of which labels were taken over.
+        Images that were there before, of which labels were taken over.
     skeleton
         Whether the skeleton was.
     conflicts
@@ -50,16 +51,24 @@ class FileChanges:
     conflicts: list[FileConflict] = attrs.Factory(list)
 
     def __bool__(self) -> bool:
-        return bool(self.images or self.labels or self.skeleton or self.conflicts)
+        return bool(self.images or self.more_than_images)
+
+    @property
+    def more_than_images(self) -> bool:
+        """Whether anything changed that was there: new images alone are no cause for alarm."""
+        return bool(self.labels or self.skeleton or self.conflicts)
 
     def __str__(self) -> str:
         lines = []
         if self.images:
-            lines.append(f"{self.images} images were added")
+            were = "was" if self.images == 1 else "were"
+            lines.append(f"{count_of(self.images, 'image')} {were} added")
         if self.skeleton:
             lines.append("the skeleton was changed")
         if self.labels:
-            lines.append(f"labels of {self.labels} images were taken over")
+            lines.append(
+                f"labels of {self.labels} image{'' if self.labels == 1 else 's'} were taken over"
+            )
         for conflict in self.conflicts[:10]:
             lines.append(
                 f"image {conflict.row}, {conflict.part}: {_shown(conflict.here)} here, "
@@ -144,12 +153,13 @@ def _match(
 
 
 def _take(draft: Draft, ours: Labels, base: Labels, theirs: Labels, found: FileChanges) -> None:
+    known = len(theirs) - found.images
     for row in different_rows(base, theirs):
         was, here, there = base.row(row), ours.row(row), theirs.row(row)
         new = difference(here, there)
         new = new.only(new.parts & difference(was, there).parts)
         both = new.parts & difference(was, here).parts
-        if new.parts - both:
+        if row < known and new.parts - both:
             found.labels += 1
         if new.parts:
             draft.edit(row, new)

@@ -385,7 +385,7 @@ class HeldSet:
             news = has_news(journal, disk, base)
             if news and not self.read_only:
                 found = self._take_in(disk, base)
-                if found:
+                if found.more_than_images:
                     self._notice("found", f"another program has changed {self.path.name}: {found}")
             self._disk.close()
             self._disk, self._signature = disk, disk.signature

@@ -7,7 +7,9 @@ from typing import Any
 
 import attrs
 
+from dpk_annotator.new_set import is_placeholder
 from dpk_annotator.row_state import Point
+from dpk_annotator.wording import count_of
 from dpk_core.errors import SkeletonError, ValidationError
 from dpk_core.skeleton import NONE, Skeleton
 
@@ -156,7 +158,8 @@ class SkeletonPreview:
     reparented, repaired
         Keypoints (new names) that get another parent, another swap partner.
     lost
-        For each removed keypoint the number of images in which it is labelled.
+        For each removed keypoint the number of images in which it is labelled; that of a set
+        whose skeleton is only being made was never a person's, and is left out.
     kept
         Labelled keypoints, over all images, that stay.
     """
@@ -172,19 +175,26 @@ class SkeletonPreview:
 
     def __str__(self) -> str:
         lines = []
+        if attrs.evolve(self, lost=(), kept=0) == _NO_CHANGE:
+            lines.append("nothing changes")
         if self.renamed:
             lines.append("renamed: " + ", ".join(f"{old} -> {new}" for old, new in self.renamed))
         if self.added:
-            lines.append(f"added, without labels: {', '.join(self.added)}")
+            lines.append(f"new: {', '.join(self.added)}")
         for name, images in self.lost:
-            lines.append(f"removed: {name}, labelled in {images} images")
+            lines.append(f"removed: {name}, labelled in {count_of(images, 'image')}")
         if self.reordered:
             lines.append("in another order")
         if self.reparented:
             lines.append(f"other parent: {', '.join(self.reparented)}")
         if self.repaired:
             lines.append(f"other swap partner: {', '.join(self.repaired)}")
-        return "\n".join([*(lines or ["nothing changes"]), f"{self.kept} labels stay"])
+        if self.kept or self.lost:
+            lines.append(f"{count_of(self.kept, 'label')} {'stays' if self.kept == 1 else 'stay'}")
+        return "\n".join(lines)
+
+
+_NO_CHANGE = SkeletonPreview((), (), (), False, (), (), (), 0)
 
 
 def preview(
@@ -217,7 +227,11 @@ def preview(
         reordered=order != sorted(order),
         reparented=changed("parent"),
         repaired=changed("swap"),
-        lost=tuple((name, int(labelled.get(name, 0))) for name in removed),
+        lost=tuple(
+            (name, images)
+            for name in removed
+            if (images := int(labelled.get(name, 0))) or not is_placeholder(before)
+        ),
         kept=sum(int(labelled.get(origin, 0)) for _, origin in kept),
     )
 

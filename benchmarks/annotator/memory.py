@@ -61,7 +61,7 @@ def main() -> None:
             samples, counts = label(url, process.pid, options)
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(600)  # the file is brought up to date, which copies it
     found = [*(sample.line() for sample in samples), "", *summary(samples, counts)]
     print("\n".join(summary(samples, counts)))
     if options.output is not None:
@@ -195,12 +195,22 @@ class Person:
 
     def _ask(self, method: str, path: str, body: Any = None) -> bytes:
         text = None if body is None else json.dumps(body)
-        self._server.request(method, self._root + path, text, {"content-type": "application/json"})
-        answer = self._server.getresponse()
-        content = answer.read()
+        try:
+            answer, content = self._send(method, path, text)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # Servers end connections that nothing came through for a while; edits have tokens.
+            self._server.close()
+            answer, content = self._send(method, path, text)
         if answer.status != 200:
             raise SystemExit(f"{method} {path}: {answer.status} {content[:500]!r}")
         return content
+
+    def _send(
+        self, method: str, path: str, text: str | None
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        self._server.request(method, self._root + path, text, {"content-type": "application/json"})
+        answer = self._server.getresponse()
+        return answer, answer.read()
 
     def _listen(self) -> None:
         listening = http.client.HTTPConnection(self._address)

@@ -6,11 +6,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from dpk_core.errors import FileMissingError, VideoError
 from dpk_core.services.video import VideoReader
+from dpk_core.services.video.entries import EntryRule
 
 B_FRAMES = {"bf": "3", "g": "20", "b_strategy": "0", "sc_threshold": "0"}
 FAST_START = {"movflags": "+faststart"}
@@ -92,6 +94,37 @@ def test_frames_of_a_damaged_video_keep_their_numbers(videos: Any, kind: str, ho
                     with pytest.raises(VideoError, match=f"frame {i} cannot be read"):
                         reader[i]
     assert opened >= 3
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_damage_on_the_way_to_a_frame_that_is_leapt_to(videos: Any, needed: bool) -> None:
+    path = healthy(videos, "mp4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        rule = EntryRule(stream.codec_context.codec, stream.codec_context.extradata)
+        found = [
+            (packet.size, packet.pos)
+            for packet in list(container.demux(stream))[42:56]
+            if rule.is_needless(memoryview(packet)) is not needed
+        ]
+    data = bytearray(path.read_bytes())
+    size, begin = max(found)
+    data[begin + 10 : begin + size - 2] = bytes(size - 12)
+    path.write_bytes(bytes(data))
+    with VideoReader(path) as leaping, VideoReader(path) as walking:
+        report = walking.check()
+        assert not report.ok
+        lost = [i for i in range(N) if not any(a <= i <= b for a, b in report.readable)]
+        assert 58 in lost, "what may need the damaged one, too"
+        with pytest.raises(VideoError, match="frame 58 cannot be read"):
+            leaping[58]
+        assert videos.number(leaping[95]) == 95
+        for i in (59, 70, 12, 41):
+            if i in lost:
+                with pytest.raises(VideoError, match=f"frame {i} cannot be read"):
+                    leaping[i]
+            else:
+                assert videos.number(leaping[i]) == i
 
 
 def test_a_truncated_mp4_knows_all_its_frames(videos: Any) -> None:

@@ -15,6 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dpk_core.services.video import VideoReader
+from dpk_core.services.video.decoder import Decoder
+from dpk_core.services.video.entries import EntryRule
+from dpk_core.services.video.opening import open_video
+from dpk_core.services.video.pixels import PixelConverter
+from dpk_core.services.video.source import VideoSource
 
 B_FRAMES = {"bf": "3", "g": "20", "b_strategy": "0", "sc_threshold": "0"}
 IRREGULAR = np.cumsum(np.random.default_rng(0).integers(1, 9, 60)).tolist()
@@ -87,6 +92,84 @@ def test_every_frame_by_number_is_that_of_sequential_decoding(kind: str, videos:
     with VideoReader(path, n_threads=1, index="decode") as reader:
         assert len(reader) == len(expected)
         assert all(np.array_equal(reader[i], expected[i]) for i in order[: len(expected)])
+
+
+def needless(path: Path) -> tuple[list[int], list[int]]:
+    """Byte positions of packets that hold a frame no other needs: by us, and by FFmpeg."""
+    ours, places = [], {}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        rule = EntryRule(stream.codec_context.codec, stream.codec_context.extradata)
+        for packet in container.demux(stream):
+            if packet.size:
+                places[packet.pts] = packet.pos
+                if rule.is_needless(memoryview(packet)):
+                    ours.append(packet.pos)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_count = 1
+        stream.codec_context.skip_frame = "NONREF"
+        kept = {places[frame.pts] for frame in container.decode(stream)}
+    return ours, [place for place in places.values() if place not in kept]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["h264-b-frames.mp4", "h264-b-pyramid.mp4", "h264-open-gop.ts", "h264-interlaced.mp4"],
+)
+def test_pictures_that_no_other_needs_are_those_that_ffmpeg_takes_for_such(
+    kind: str, videos: Any
+) -> None:
+    path = videos.encode(kind, **KINDS[kind])
+    ours, theirs = needless(path)
+    assert len(ours) >= 20
+    assert sorted(ours) == sorted(theirs)
+
+
+def test_needless_pictures_of_layers_are_not_told_from_others(videos: Any) -> None:
+    if "libx265" not in av.codecs_available:
+        pytest.skip("this PyAV cannot encode libx265")
+    common = "keyint=20:bframes=3:b-adapt=0:log-level=none"
+    for name, parameters, some in (
+        ("one.mp4", common, True),
+        ("layers.mp4", f"{common}:temporal-layers=3", False),
+    ):
+        path = videos.encode(name, codec="libx265", options={"x265-params": parameters})
+        assert bool(needless(path)[0]) is some
+        expected = videos.decoded(path)
+        with VideoReader(path) as reader:
+            for i in (57, 33, 13):
+                assert np.array_equal(next(reader.frames(i, i + 1)), expected[i])
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.startswith(("h264", "hevc")) and "gray" not in kind]
+)
+def test_frames_that_are_leapt_to_are_those_of_sequential_decoding(kind: str, videos: Any) -> None:
+    options = KINDS[kind]
+    if options.get("codec", "libx264") not in av.codecs_available:
+        pytest.skip(f"this PyAV cannot encode {options['codec']}")
+    path = videos.encode(kind, **options)
+    expected = videos.decoded(path)
+    opened = open_video(VideoSource.of(path), mode="auto", n_threads=2, strict=True)
+    decoder = Decoder(opened.source, opened.index, opened.damage, n_threads=2, strict=True)
+    convert = PixelConverter(opened.first, grayscale=False)
+    try:
+        for i in range(len(expected) - 1, -1, -1):
+            number, picture = next(decoder.pictures(i))
+            assert number == i
+            assert np.array_equal(convert(picture, "it"), expected[i])
+        assert decoder.is_hasty, "pictures were left out all the time"
+    finally:
+        decoder.close()
+
+
+def test_a_step_back_from_a_frame_that_was_leapt_to(videos: Any) -> None:
+    path = videos.encode("back.mp4", 200, options={**B_FRAMES, "g": "200"})
+    expected = videos.decoded(path)
+    with VideoReader(path) as reader:
+        for i in (3, 190, 189, 188, 150, 149, 148, 120, 191, 60, 199, 61):
+            assert np.array_equal(reader[i], expected[i])
 
 
 def test_a_cut_edited_video_begins_where_players_begin(videos: Any) -> None:

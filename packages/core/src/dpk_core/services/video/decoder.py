@@ -23,6 +23,10 @@ class MisplacedError(Exception):
     """Several decoder threads met a problem, and only a single one can tell where it is."""
 
 
+class HasteError(Exception):
+    """Something is wrong, and packets were left out: only with all of them can be told what."""
+
+
 class DisorderError(VideoError):
     """The decoder gives frames in another order than the timestamps say."""
 
@@ -48,6 +52,9 @@ class Decoder:
         self._damage = damage
         self._strict = strict
         self._feed = PacketFeed(source, index, n_threads=n_threads, strict=strict)
+        self._hasty = strict and index.has_frame_in_each_packet
+        self._wanted = NO_FRAME  # frames before it are decoded for those after them alone
+        self._left_out = False  # whether any packet was, since the entry
         self.failed: set[int] = set()  # packets given up, in decoding order
         self.position = NO_FRAME  # the packet that went to the decoder last
         self._is_voucher = False
@@ -65,6 +72,7 @@ class Decoder:
         """(number, picture) of all frames from ``start`` on that decode, in order."""
         wanted = start
         while wanted < len(self._index):
+            self._wanted = wanted if self._hasty else NO_FRAME
             try:
                 for number, picture in self._pictures(wanted):
                     wanted = number + 1
@@ -72,6 +80,13 @@ class Decoder:
                 return
             except MisplacedError:
                 self._damage.careful = True
+            except HasteError:
+                self._hasty = False
+
+    @property
+    def is_hasty(self) -> bool:
+        """Whether pictures on the way to the wanted one may be left out."""
+        return self._hasty and self._feed.tells_needless
 
     def stamped(self, entry: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """(packet, picture) as they leave the decoder, beginning at packet ``entry``.
@@ -98,6 +113,8 @@ class Decoder:
                     yield stamp, picture
             if stuck == NO_FRAME:
                 return
+            if self._left_out:
+                raise HasteError
             if not undisturbed and not self._is_voucher:
                 # The decoder may only complain about pictures from before the entry.
                 yield from (s for s in self._vouched(begun) if s[0] not in given)
@@ -158,12 +175,16 @@ class Decoder:
         self, entry: int, stop: int | None = None
     ) -> Iterator[tuple[int, list[av.VideoFrame], str]]:
         """(packet, pictures that came out, problem or "") from ``entry`` to before ``stop``."""
+        self._left_out = False
         for position, packet in self._feed.packets_from(entry):
             if stop is not None and position >= stop:
                 break
             if self._is_orphan(position, entry):
                 continue
             self.position = position
+            if self._is_needless(position, packet):
+                self._left_out = True
+                continue
             yield position, *self._decode(position, packet)
         yield self.position, self._drain(), ""
 
@@ -175,12 +196,26 @@ class Decoder:
         at_beginning = begun == self._index.entries[0]
         return not at_beginning or number == NO_FRAME or number in self._damage
 
+    def _is_needless(self, position: int, packet: av.Packet) -> bool:
+        """Whether a packet holds nothing but a frame before the wanted ones, needed by no other."""
+        rule = self._feed.rule
+        if rule is None or self._index.number_of[position] >= self._wanted:
+            return False
+        data = memoryview(packet)
+        return (
+            rule.is_needless(data)
+            and bool(self._index.packets.whole[position])
+            and rule.is_intact(data)
+        )
+
     def _pictures(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
         expected = start
         for number, picture in self._numbered(start):
             if number < start or number in self._damage:
                 continue
             if number < expected:
+                if self._left_out:
+                    raise HasteError
                 raise DisorderError(
                     f"{self._source.path}: the decoder gives frame {number} after frame "
                     f"{expected - 1}, so the file's timestamps are wrong; open it with "
@@ -239,6 +274,8 @@ class Decoder:
         for number in range(first, end):
             if number in self._damage:
                 continue
+            if self._left_out:
+                raise HasteError
             packet = int(self._index.packet_of[number])
             if packet == NO_FRAME:
                 self._damage.add([number], self._index.cut)

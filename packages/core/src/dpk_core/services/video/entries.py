@@ -37,7 +37,11 @@ _H264_SLICE, _H264_IDR, _H264_SEI = 1, 5, 6
 _H264_RECOVERY_POINT = 6
 _HEVC_IRAP = range(16, 22)
 _HEVC_FIRST_NON_SLICE = 32
-_NEVER_IN_A_UNIT = (b"\x00\x00\x00", b"\x00\x00\x01", b"\x00\x00\x02")
+_H264_REFERENCE = 0b01100000  # nal_ref_idc
+_HEVC_LAST_OF_LAYER = 14  # even types up to this one are of pictures that their layer never needs
+_HEVC_PARAMETERS = range(32, 35)
+_START_CODE = b"\x00\x00\x01"
+_NEVER_IN_A_UNIT = (b"\x00\x00\x00", _START_CODE, b"\x00\x00\x02")
 
 
 class Entry(IntEnum):
@@ -60,6 +64,9 @@ class EntryRule:
     def __init__(self, codec: av.codec.Codec, extradata: bytes | None) -> None:
         self._codec = codec_name(codec)
         self._length_size = _length_size(self._codec, extradata)
+        self.tells_needless = self._codec == "h264" or (
+            self._codec == "hevc" and _is_one_layer(extradata)
+        )
         self._intra_only = bool(codec.intra_only)
 
     @property
@@ -75,6 +82,28 @@ class EntryRule:
             return self._hevc_kind(packet)
         resets = self._intra_only or self._codec in _RESETTING_CODECS
         return Entry.RESET if resets else Entry.NONE
+
+    def is_needless(self, packet: memoryview) -> bool:
+        """Whether no other picture of H.264 or H.265 is decoded from what is in this packet.
+
+        Both standards have encoders say so for every unit (7.4.1: nal_ref_idc of 0 in H.264;
+        7.4.2.2: sub-layer non-reference pictures in H.265, where there is a single sub-layer) and
+        let whoever passes pictures on leave such units out: all others decode to the same pixels.
+        False where it is not certain.
+        """
+        if self.tells_needless and self._codec == "h264":
+            heads = list(_first_bytes(packet, self._length_size))
+            is_slice = any(head & 31 == _H264_SLICE for head in heads)
+            return is_slice and not any(head & _H264_REFERENCE for head in heads)
+        if self.tells_needless:
+            kinds = [head >> 1 & 63 for head in _first_bytes(packet, self._length_size)]
+            slices = [kind for kind in kinds if kind < _HEVC_FIRST_NON_SLICE]
+            return (
+                bool(slices)
+                and all(k <= _HEVC_LAST_OF_LAYER and k % 2 == 0 for k in slices)
+                and not any(k in _HEVC_PARAMETERS for k in kinds)
+            )
+        return False
 
     def shows_picture(self, packet: memoryview) -> bool:
         """False for a packet that only serves as a reference (VP8's alternate frames)."""
@@ -136,6 +165,31 @@ def _length_size(codec: str, extradata: bytes | None) -> int:
     return 0
 
 
+def _is_one_layer(extradata: bytes | None) -> bool:
+    """Whether an H.265 configuration record says that there is one temporal sub-layer."""
+    if not _length_size("hevc", extradata):
+        return False
+    assert extradata is not None
+    return extradata[21] >> 3 & 7 == 1
+
+
+def _first_bytes(packet: memoryview, length_size: int) -> Iterator[int]:
+    """The first byte of each unit, all through the packet."""
+    if not length_size:
+        data = bytes(packet)
+        at = data.find(_START_CODE)
+        while 0 <= at < len(data) - len(_START_CODE):
+            yield data[at + len(_START_CODE)]
+            at = data.find(_START_CODE, at + len(_START_CODE))
+        return
+    at, end = 0, len(packet)
+    while at + length_size < end:
+        begin = at + length_size
+        at = begin + int.from_bytes(packet[at:begin], "big")
+        if at > begin:
+            yield packet[begin]
+
+
 def _units(packet: memoryview, length_size: int) -> Iterator[bytes]:
     if length_size:
         yield from _prefixed_units(packet, length_size)
@@ -157,9 +211,9 @@ def _prefixed_units(packet: memoryview, length_size: int) -> Iterator[bytes]:
 
 
 def _start_code_units(head: bytes) -> Iterator[bytes]:
-    at = head.find(b"\x00\x00\x01")
+    at = head.find(_START_CODE)
     while at >= 0:
-        following = head.find(b"\x00\x00\x01", at + 3)
+        following = head.find(_START_CODE, at + 3)
         unit = head[at + 3 : following if following >= 0 else len(head)]
         if unit:
             yield unit[:1024]

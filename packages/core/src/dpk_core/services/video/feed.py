@@ -46,6 +46,11 @@ class PacketFeed:
         assert self._stream is not None
         return self._stream.codec_context
 
+    @property
+    def tells_needless(self) -> bool:
+        """Whether the codec says which pictures no other is decoded from."""
+        return self.rule is not None and self.rule.tells_needless
+
     def close(self) -> None:
         """Close the file; the feed opens it again when asked for packets."""
         if self._container is not None:

@@ -155,6 +155,13 @@ class FrameIndex:
         return None if position is None else self._places.get(position)
 
     @cached_property
+    def has_frame_in_each_packet(self) -> bool:
+        """Whether packets and frames are the same thing, up to those that are not to be seen."""
+        first = self.entries[0]
+        known = (self.number_of[first:] != NO_FRAME) | ~self.packets.shown[first:]
+        return not self.by_count and bool(known.all())
+
+    @cached_property
     def _places(self) -> dict[int, int]:
         return {place: packet for packet, place in enumerate(self.packets.position.tolist())}
 
@@ -343,7 +350,7 @@ def _display_order(packets: Packets, facts: StreamFacts, first: int) -> np.ndarr
         return None
     if np.all(np.diff(pts) >= 0):
         return in_order
-    if len(np.unique(pts)) < len(pts):
+    if not _all_differ(pts):
         return None
     return first + np.argsort(pts, kind="stable")
 
@@ -372,11 +379,14 @@ def _assemble(
         display=display,
         entries=[e for e in entries if e >= first],
         by_count=False,
-        seekable=bool(
-            np.all(packets.position >= 0) and len(np.unique(packets.position)) == len(packets)
-        ),
+        seekable=bool(np.all(packets.position >= 0)) and _all_differ(packets.position),
         cut=problem,
     )
+
+
+def _all_differ(values: np.ndarray) -> bool:
+    """Whether no value is there twice (sorting what is nearly in order is quick)."""
+    return bool(np.all(np.diff(np.sort(values, kind="stable"))))
 
 
 def _certain(order: np.ndarray, n_packets: int) -> np.ndarray:

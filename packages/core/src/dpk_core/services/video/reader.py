@@ -27,6 +27,7 @@ _CACHE_BYTES = 128 * 2**20
 _CACHE_FRAMES = (4, 64)
 _AHEAD_BYTES = 64 * 2**20
 _AHEAD_FRAMES = (2, 16)
+_BEHIND = 4  # frames before one that was leapt to, kept for a step back
 _SHORT_WAY = 4  # frames that are decoded as quickly as a seek is made
 _FINGERPRINT_BLOCK = 64 * 1024
 _FINGERPRINT_BLOCKS = 16
@@ -59,6 +60,8 @@ class VideoReader:
     Damage is found where the container's structure breaks, where the decoder reports an error or
     leaves a frame out, and where H.264 and H.265 hold bytes that no encoder writes. Codecs without
     checksums may decode noise in a picture's own data into a wrong picture of the right number.
+    On the way to a frame of H.264 or H.265, pictures that no other is decoded from are left out;
+    a frame is given although one of those is damaged.
     Streams without a container's structure (.h264, and .ts cut between its packets) do not tell
     how many frames were lost; record into .mp4, .mkv or .avi.
 
@@ -260,9 +263,17 @@ class VideoReader:
         return number - self._next < _SHORT_WAY or entry <= self._decoder.position
 
     def _first_worth_keeping(self, number: int) -> int:
+        """Where to begin to keep frames: those before ``number`` come by on the way to it.
+
+        All that fit, unless the way is shorter without them; then all that fit when it turns out
+        that somebody is stepping back.
+        """
         index = self._video.index
         begin = int(index.number_of[index.entry_for(number)])
-        return number if begin < 0 else min(number, max(begin, number - self._cache_size + 1))
+        is_back = number < self._next <= number + 2 * self._cache_size
+        leaps = self._decoder.is_hasty and not is_back
+        n_kept = min(self._cache_size, _BEHIND) if leaps else self._cache_size
+        return number if begin < 0 else min(number, max(begin, number - n_kept + 1))
 
     def _keep(self, number: int, picture: av.VideoFrame) -> None:
         self._cache[number] = picture

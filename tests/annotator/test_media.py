@@ -6,17 +6,26 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import attrs
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dpk_annotator import growing
 from dpk_annotator.context import Context
 from dpk_annotator.growing import grow
+from dpk_annotator.reviews import noted_exchanges, standing
 from dpk_annotator.server import create_app
 from dpk_annotator.store import Store
 from dpk_core import Poses, VideoReader, VideoWriter
-from dpk_core.services.storage import read_annotations, read_poses, write_poses
+from dpk_core.services.storage import (
+    exchange_tracks,
+    read_annotations,
+    read_poses,
+    write_poses,
+)
 from dpk_core.workflow.add_frames import add_frames
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -204,12 +213,59 @@ def test_a_timeline_of_confidence_and_speed(client, served, poses) -> None:
 
 def test_identities_are_exchanged_from_here_on(client, served, poses) -> None:
     body = {"frame": 58, "first": 0, "second": 1}
-    assert client.post("api/poses/0/swap", body).json == {"rows": 4}
+    answer = client.post("api/poses/0/swap", body).json
+    assert answer == {"rows": 4, "exchanges": [[58, 0, 1]]}
     assert read_poses(poses).track_ids[-6:].tolist() == [0, 1, 1, 0, 1, 0]
     rows = client.get("api/poses/0/frames?start=58&stop=59").json["rows"]
     assert [track for _, track, _ in rows] == [1, 0]
     assert client.post("api/poses/0/swap", {**body, "second": 5}).status == 400
     assert client.get("api/poses/3/columns").status == 404
+
+
+def test_the_file_knows_its_exchanges_and_the_last_is_taken_back_first(client, served, poses):
+    def known() -> list[list[int]]:
+        (found,) = client.get("api/poses").json["poses"]
+        return found["exchanges"]
+
+    before = read_poses(poses).track_ids
+    assert known() == []
+    early, late = {"frame": 20, "first": 0, "second": 1}, {"frame": 58, "first": 1, "second": 0}
+    for body in (early, late):
+        client.post("api/poses/0/swap", body)
+    assert known() == [[20, 0, 1], [58, 1, 0]]
+    exchange_tracks(poses, 30, 0, 1)  # by another program
+    refused = client.post("api/poses/0/swap", {**late, "back": True})
+    assert refused.status == 400
+    assert "of 0 and 1 from frame 30 on, not of 1 and 0 from frame 58" in refused.json["error"]
+    for body in ({**early, "frame": 30}, {**late, "first": 0, "second": 1}, early):
+        assert client.post("api/poses/0/swap", {**body, "back": True}).status == 200
+    assert known() == []
+    np.testing.assert_array_equal(read_poses(poses).track_ids, before)
+    refused = client.post("api/poses/0/swap", {**early, "back": True})
+    assert refused.status == 400
+    assert "the last exchange there is none" in refused.json["error"]
+
+
+@pytest.mark.parametrize("noted", ["much", [[1, 2]], [[1, 2, "3"]], [[1, 2, True]], {"a": 1}])
+def test_exchanges_that_another_program_noted_in_its_own_way_are_left_alone(noted, poses) -> None:
+    read = read_poses(poses)
+    changed = attrs.evolve(read, provenance={**read.provenance, "exchanges": noted})
+    assert noted_exchanges(changed) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)), max_size=12))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_what_stands_of_exchanges_does_the_same_as_all_of_them(done) -> None:
+    def apply(exchanges) -> list[list[int]]:
+        ids = [[0, 1, 2] for _ in range(3)]
+        for frame, first, second in exchanges:
+            turn = {first: second, second: first}
+            ids[frame:] = [[turn.get(i, i) for i in row] for row in ids[frame:]]
+        return ids
+
+    left = standing(done)
+    assert apply(left) == apply(done)
+    assert len(left) % 2 == len(done) % 2
 
 
 def test_a_damaged_file_of_poses_is_listed_with_its_reason(client, served, poses) -> None:

@@ -323,6 +323,11 @@ def test_identities_are_exchanged_from_here_on_and_taken_back(film, filmed, pose
     after = read_poses(poses)
     np.testing.assert_array_equal(after.track_ids[:560], before[:560])
     np.testing.assert_array_equal(after.track_ids[560:], 1 - before[560:])
+    # What was exchanged before the page was loaded anew, by this server or another, goes back, too.
+    seen.hand.page.reload()
+    seen.hand.on_image()
+    seen.open().type(280).on(280)
+    seen.page.locator(".hint", has_text="The file notes 1 exchange;").wait_for()
     seen.button("Take back: 0 and 1 from frame 280").click()
     seen.said("Taken back")
     np.testing.assert_array_equal(read_poses(poses).track_ids, before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from dpk_core.services.storage import exchange_tracks, read_poses
 from dpk_core.services.suggestions import speed
 
 MOST_FRAMES, MOST_BINS = 500, 4000
+
+Exchange = tuple[int, int, int]
+"""The first frame of it, and the two individuals."""
 
 
 @attrs.frozen
@@ -43,6 +47,7 @@ class Reviews:
         self._lock = threading.Lock()
         self._numbers: dict[str, Review] = {}
         self._loaded: tuple[int, _Loaded] | None = None
+        self._exchanging = threading.Lock()
 
     def all(self) -> list[Review]:
         """Every file of poses in the set's folder; numbers stay while the server runs."""
@@ -80,6 +85,7 @@ class Reviews:
             "names": list(poses.skeleton.names),
             "parents": list(poses.skeleton.parent),
             "swaps": list(poses.skeleton.swap),
+            "exchanges": [list(one) for one in noted_exchanges(poses)],
             "error": None,
         }
 
@@ -139,11 +145,29 @@ class Reviews:
             )
         return {"start": start, "stop": stop, "rows": found}
 
-    def exchange(self, review: Review, frame: int, first: int, second: int) -> int:
-        """Exchange two individuals from a frame on, in the file; see `exchange_tracks`."""
+    def exchange(
+        self, review: Review, frame: int, first: int, second: int, *, back: bool = False
+    ) -> int:
+        """Exchange two individuals from a frame on, in the file; see `exchange_tracks`.
+
+        With ``back`` it takes back an exchange, which must be the last one of `exchanges`: one
+        before it cannot be undone without those that came after.
+        """
         if self._store.read_only:
             raise ReadOnlyError(f"{review.path.name} is shown for looking only")
-        return exchange_tracks(review.path, frame, first, second)
+        with self._exchanging:
+            if back:
+                last = next(reversed(self.exchanges(review)), None)
+                if last is None or not _same(last, (frame, first, second)):
+                    raise ValidationError(
+                        f"{review.path.name}: the last exchange there is {_named(last)}, not"
+                        f" {_named((frame, first, second))}; another program may have changed it"
+                    )
+            return exchange_tracks(review.path, frame, first, second)
+
+    def exchanges(self, review: Review) -> list[Exchange]:
+        """As `noted_exchanges`, of the file as it is now."""
+        return noted_exchanges(self._load(review).poses)
 
     # -- small parts ------------------------------------------------------------------------------
 
@@ -162,6 +186,39 @@ class Reviews:
             loaded = _Loaded(stamp, poses, fastest)
             self._loaded = (review.number, loaded)
             return loaded
+
+
+def standing(done: Iterable[Exchange]) -> list[Exchange]:
+    """What is left of exchanges when each one that repeats the one before it takes that back.
+
+    >>> standing([(5, 0, 1), (9, 1, 2), (9, 2, 1)])
+    [(5, 0, 1)]
+    """
+    left: list[Exchange] = []
+    for one in done:
+        if left and _same(left[-1], one):
+            left.pop()
+        else:
+            left.append(one)
+    return left
+
+
+def _same(one: Exchange, other: Exchange) -> bool:
+    return one[0] == other[0] and {one[1], one[2]} == {other[1], other[2]}
+
+
+def noted_exchanges(poses: Poses) -> list[Exchange]:
+    """Exchanges that a file of poses notes and nobody has taken back, the latest last."""
+    noted = poses.provenance.get("exchanges", [])
+    sound = isinstance(noted, list) and all(
+        isinstance(one, list) and len(one) == 3 and all(type(v) is int for v in one)
+        for one in noted
+    )
+    return standing((one[0], one[1], one[2]) for one in noted) if sound else []
+
+
+def _named(one: Exchange | None) -> str:
+    return "none" if one is None else f"of {one[1]} and {one[2]} from frame {one[0]} on"
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -29,7 +29,9 @@ ADD_BODY = object_schema(
     {"frames": {"type": "array", "items": _COUNT, "minItems": 1, "maxItems": MOST_AT_ONCE}}
 )
 SAMPLE_BODY = object_schema({"n": {"type": "integer", "minimum": 1, "maximum": MOST_AT_ONCE}})
-SWAP_BODY = object_schema({"frame": _COUNT, "first": _TRACK, "second": _TRACK})
+SWAP_BODY = object_schema(
+    {"frame": _COUNT, "first": _TRACK, "second": _TRACK}, {"back": {"type": "boolean"}}
+)
 
 OPERATIONS = {
     ("GET", "/api/videos"): operation("videos of the set, and those beside it"),
@@ -57,7 +59,9 @@ OPERATIONS = {
         "keypoints of some frames", path=_POSES, query={"start": _COUNT, "stop": _COUNT}
     ),
     ("POST", "/api/poses/{poses}/swap"): operation(
-        "exchange two individuals from a frame on", path=_POSES, body=SWAP_BODY
+        "exchange two individuals from a frame on, or take the last exchange back",
+        path=_POSES,
+        body=SWAP_BODY,
     ),
 }
 
@@ -139,10 +143,11 @@ class MediaRoutes:
         return Json(self._reviews.frames(self._review(request), start, stop))
 
     def swap(self, request: Request, body: dict[str, Any]) -> Response:
+        review, back = self._review(request), body.get("back", False)
         changed = self._reviews.exchange(
-            self._review(request), body["frame"], body["first"], body["second"]
+            review, body["frame"], body["first"], body["second"], back=back
         )
-        return Json({"rows": changed})
+        return Json({"rows": changed, "exchanges": self._reviews.exchanges(review)})
 
     def _film(self, request: Request) -> Film:
         try:

@@ -45,8 +45,6 @@ export class FilmMode extends Emitter {
   look = { shown: true, numbers: true, trail: 0, trailOf: "", unsure: 0.5, fast: Infinity };
   /** Two individuals that may be exchanged. @type {(number|null)[]} */
   chosen = [null, null];
-  /** Exchanges of this sitting, the latest last. @type {{poses: number, frame: number, first: number, second: number}[]} */
-  exchanges = [];
   /** Where one was in each video. @type {Map<number, number>} */
   #places = new Map();
   /** @type {Frames|null} */
@@ -405,31 +403,33 @@ export class FilmMode extends Emitter {
       this.say("Choose two individuals first.");
       return;
     }
-    await this.#exchange({ poses: this.poses.info.id, frame: this.frame, first, second }, false);
+    await this.#exchange({ frame: this.frame, first, second });
   }
 
-  /** The last exchange once more, which takes it back. */
+  /** The last exchange that the file notes, whoever made it, and when. */
   async takeBack() {
-    const last = this.exchanges.at(-1);
-    if (last && last.poses === this.poses?.info.id) await this.#exchange(last, true);
+    const last = this.poses?.lastExchange;
+    if (last) await this.#exchange({ ...last, back: true });
+    else this.say("There is no exchange to take back.");
   }
 
-  async #exchange(what, back) {
+  async #exchange(what) {
     const { poses } = this;
-    const { frame, first, second } = what;
+    const { frame, first, second, back } = what;
     try {
-      const rows = await poses.exchange(frame, first, second);
-      if (back) this.exchanges.pop();
-      else this.exchanges.push(what);
-      this.timeline.refresh();
-      this.#wantPoses();
-      this.stage.redrawMarks();
-      this.emit("chosen");
+      const rows = await poses.exchange(what);
       const words = `${first} and ${second} from frame ${frame} on, ${rows} poses`;
       this.say(back ? `Taken back: ${words}.` : `Exchanged: ${words}.`);
     } catch (error) {
-      this.say(`They could not be exchanged: ${error.message}`);
+      this.say(`${back ? "It could not be taken back" : "They could not be exchanged"}: ${error.message}`);
+      // As far as the line stands: what another program made of the file is shown next.
+      await poses.refresh().catch(() => {});
     }
+    if (poses !== this.poses) return;
+    this.timeline.refresh();
+    this.#wantPoses();
+    this.stage.redrawMarks();
+    this.emit("chosen");
   }
 
   #draw(context) {

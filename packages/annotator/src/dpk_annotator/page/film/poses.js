@@ -21,6 +21,7 @@ const LONGEST = 250;
  * @property {string[]} names
  * @property {number[]} parents
  * @property {number[]} swaps
+ * @property {[number, number, number][]} exchanges Frame and two individuals of what may be taken back, the latest last.
  * @property {string|null} error
  */
 /** @typedef {{track: number, points: [number|null, number|null, number][]}} Individual */
@@ -133,19 +134,36 @@ export class FilmPoses {
   }
 
   /**
-   * Exchange two individuals from a frame on, in the file.
+   * Exchange two individuals from a frame on, in the file, or take the last exchange back.
    *
-   * @param {number} frame
-   * @param {number} first
-   * @param {number} second
+   * @param {{frame: number, first: number, second: number, back?: boolean}} what
    * @returns {Promise<number>} How many rows have changed.
    */
-  async exchange(frame, first, second) {
-    const { rows } = await post(`poses/${this.info.id}/swap`, { frame, first, second });
+  async exchange(what) {
+    const { rows, exchanges } = await post(`poses/${this.info.id}/swap`, what);
+    this.#take(exchanges);
+    return rows;
+  }
+
+  /** The exchange that can be taken back; null when there is none. */
+  get lastExchange() {
+    const last = this.info.exchanges.at(-1);
+    return last ? { frame: last[0], first: last[1], second: last[2] } : null;
+  }
+
+  /** Somebody else may have changed the file. */
+  async refresh() {
+    const { poses } = await get("poses");
+    const now = poses.find(({ id, error }) => id === this.info.id && !error);
+    if (now) this.#take(now.exchanges);
+  }
+
+  /** Other identities: all that is here is of earlier ones. */
+  #take(exchanges) {
+    this.info.exchanges = exchanges;
     this.#edition += 1;
     this.#chunks.clear();
     this.#overview = null;
-    return rows;
   }
 
   /** Values frame by frame, asked for in windows. */

@@ -112,6 +112,7 @@ class VideosPanel {
     this.pair = [one(0), one(1)];
     this.exchange = button("Exchange", () => mode.exchange(), { class: "primary" });
     this.takeBack = button("Take back", () => mode.takeBack(), { class: "quiet framed wide" });
+    this.exchanged = element("p", { class: "hint" });
     this.identities = element(
       "div",
       { class: "film-parts", hidden: true },
@@ -119,6 +120,7 @@ class VideosPanel {
       element("p", { class: "hint", text: "Choose two individuals here, or press them in the picture." }),
       element("div", { class: "pair" }, this.pair[0], element("span", { text: "and" }), this.pair[1]),
       this.exchange,
+      this.exchanged,
       this.takeBack,
     );
     return [this.identities];
@@ -232,8 +234,11 @@ class VideosPanel {
     const [first, second] = mode.chosen;
     this.exchange.disabled = first === null || second === null || first === second || app.readOnly;
     this.exchange.lastElementChild.textContent = `Exchange from frame ${mode.frame} on`;
-    const last = mode.exchanges.at(-1);
-    this.takeBack.hidden = !last || last.poses !== mode.poses?.info.id;
+    const n = mode.poses?.info.exchanges.length ?? 0;
+    this.exchanged.textContent = n ? `The file notes ${n} ${n === 1 ? "exchange" : "exchanges"}; the last one can be taken back.` : "";
+    const last = mode.poses?.lastExchange ?? null;
+    this.takeBack.hidden = last === null;
+    this.takeBack.disabled = app.readOnly;
     if (last) this.takeBack.lastElementChild.textContent = `Take back: ${last.first} and ${last.second} from frame ${last.frame}`;
   }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpk_annotator.entries import JournalDamagedError
+from dpk_annotator.raw_entries import LOG, log_is_broken
 from dpk_core.errors import OutputError
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _BUSY_SECONDS = 30.0
+_SIGNS_OF_DAMAGE = ("Could not decode to UTF-8", "no such", "malformed")
+"""How errors begin that SQLite takes for the caller's, though the file is at fault."""
+
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE entries (
@@ -76,6 +80,8 @@ class JournalFile:
         """
         if not path.exists():
             return None
+        if log_is_broken(path):  # SQLite would drop what is behind that place, and say nothing
+            raise JournalDamagedError(f"{path.name}{LOG} is damaged")
         with _errors(path):
             database = _connect(path)
         try:
@@ -212,6 +218,8 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
+        if str(error).startswith(_SIGNS_OF_DAMAGE):
+            raise JournalDamagedError(f"{path} is damaged ({error})") from error
         raise OutputError(
             f"cannot write the journal {path} ({error}); the edit is not saved. Is the disk full "
             "or read-only, or is another program holding the file?"

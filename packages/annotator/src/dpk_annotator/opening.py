@@ -11,19 +11,18 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import attrs
 
-from dpk_annotator.draft import apply_entry
-from dpk_annotator.entries import GROW, Entry, JournalDamagedError
+from dpk_annotator.entries import GROW, JournalDamagedError
 from dpk_annotator.journal import Journal
 from dpk_annotator.journal_place import adopt, place_for, put_aside
 from dpk_annotator.labels import Labels
 from dpk_annotator.ledger import Ledger
-from dpk_annotator.salvage import salvage
+from dpk_annotator.salvage import Salvaged, salvage
 from dpk_annotator.set_file import SetOnDisk, image_digests
 from dpk_core.errors import DpkError, FileFormatError, OutputError
 
@@ -32,6 +31,9 @@ RECOVERED = "(recovered)"
 
 NOT_WRITTEN = -1
 """Stands for the entry up to which a file is, when it holds no such state."""
+
+_SHOWN = 10
+_OTHERS = "belongs to another set"
 
 
 class OtherSetError(DpkError):
@@ -88,10 +90,15 @@ def open_journal(path: Path, disk: SetOnDisk, *, read_only: bool) -> Opened:
             saved = _salvaged(place, disk)
             notices[-1] += f"; it was put aside as {put_aside(place, 'damaged').name}"
         opened = _opened(None, disk, name, place, notices)
-    if saved is not None and not saved.same_as(opened.ledger.labels):
-        opened.ledger.restore(0, RECOVERED, saved)
+    if saved is not None and not saved.labels.same_as(opened.ledger.labels):
+        opened.ledger.restore(0, RECOVERED, saved.labels)
         opened.file_seq = NOT_WRITTEN
         notices.append("edits that were not in the file yet were recovered from it")
+    if saved is not None and saved.lost:
+        notices.append(
+            f"of the edits that were not in the file yet, {len(saved.lost)} could not be read: "
+            f"number {_some(saved.lost)}; look at what was labelled last"
+        )
     return opened
 
 
@@ -186,6 +193,9 @@ def _with_journal(
         return _opened(None, disk, name, place, notices)
     try:
         why = _strangeness(journal, disk)
+        if why == _OTHERS and journal.name == name:
+            # It was begun here for these images: what it says of them is not what was written.
+            raise JournalDamagedError(f"{place}: what it says of its set is damaged")
         if why is None:
             return _opened(journal, disk, journal.name, place, notices)
     except BaseException:
@@ -228,7 +238,7 @@ def _strangeness(journal: Journal, disk: SetOnDisk) -> str | None:
     stamp = disk.stamp
     if stamp is not None and stamp.set_id == journal.set_id and stamp.seq > journal.last_seq():
         return "is older than the file"
-    return "belongs to another set" if find_base(journal, disk) is None else None
+    return _OTHERS if find_base(journal, disk) is None else None
 
 
 def _images_known(journal: Journal) -> int:
@@ -244,17 +254,13 @@ def _has_same_images(journal: Journal, disk: SetOnDisk) -> bool:
         return False
 
 
-def _salvaged(place: Path, disk: SetOnDisk) -> Labels | None:
+def _some(numbers: Sequence[int]) -> str:
+    text = ", ".join(map(str, numbers[:_SHOWN]))
+    return text if len(numbers) <= _SHOWN else f"{text}, ... {numbers[-1]}"
+
+
+def _salvaged(place: Path, disk: SetOnDisk) -> Salvaged | None:
     """The file's labels with the edits that a damaged journal still tells of."""
     if disk.stamp is not None and disk.stamp.fingerprint != disk.fingerprint:
         return None  # changed by another program: nobody knows what the entries belong to
-    labels = disk.labels.copy()
-
-    def keep(entry: Entry) -> None:
-        try:
-            apply_entry(labels, entry)
-        except (DpkError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise JournalDamagedError(str(error)) from None
-
-    salvage(place, 0 if disk.stamp is None else disk.stamp.seq, keep)
-    return labels
+    return salvage(place, 0 if disk.stamp is None else disk.stamp.seq, disk.labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -312,3 +314,20 @@ def test_frames_out_of_order():
     tracker.update(5, of([[1, 2]]))
     with pytest.raises(ValidationError, match="found frame 5 after frame 5"):
         tracker.update(5, of([[1, 2]]))
+
+
+def test_hours_of_video_take_no_more_memory_than_their_rows_and_a_little():
+    """Little arrays of each frame, kept one by one, take two kilobytes a frame."""
+    tracker = FixedCountTracker(count=2)
+    tracemalloc.start()
+    try:
+        for i in range(1024):
+            tracker.update(i, of([(50 + i % 7, 50), (150, 90)]))
+        before = tracemalloc.get_traced_memory()[0]
+        for i in range(1024, 2048):
+            tracker.update(i, of([(50 + i % 7, 50), (150, 90)]))
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    a_row = 8 * (len(COLUMNS) + 3)
+    assert grown < 2 * a_row * 2 * 1024

@@ -173,3 +173,19 @@ def test_invariants(seed, with_tags):
     np.testing.assert_array_equal(found.x, tracks.x)
     changed = (found.id != who).any()
     assert not changed or any(c.corrected for c in swap_candidates(found))
+
+
+def test_evidence_of_frames_with_and_without_keypoints():
+    """More frames than are joined at once; poses in every second one, tags in every third."""
+    evidence = Evidence()
+    n = 2500
+    for i in range(n):
+        points = np.array([[[0.0, 0.0], [2.0 + i, 0.0]]]) if i % 2 == 0 else None
+        tag = [5 if i % 3 == 0 else NO_ID]
+        evidence.see(i, np.array([7]), Detections([1.0], [0.0], id=tag, keypoints=points))
+    columns = {k: np.zeros(n) for k in ("x", "y", "width", "height", "angle")}
+    order = np.arange(n)[::-1]
+    shapes, tags = evidence.of(Tracks(order, np.full(n, 7), **columns))
+    np.testing.assert_allclose(shapes[order % 2 == 0, 0], np.log((2.0 + order[order % 2 == 0]) / 2))
+    assert np.isnan(shapes[order % 2 == 1]).all()
+    assert tags.tolist() == [5 if i % 3 == 0 else NO_ID for i in order]

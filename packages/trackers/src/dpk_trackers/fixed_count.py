@@ -21,6 +21,7 @@ from dpk_trackers.assignment import (
     rows_of,
 )
 from dpk_trackers.chains import chain
+from dpk_trackers.growing_columns import GrowingColumns
 from dpk_trackers.heading import orient
 from dpk_trackers.interpolation import interpolate
 from dpk_trackers.kalman_filter import MotionFilter
@@ -154,8 +155,7 @@ class FixedCountTracker(Tracker):
         self._last: int | None = None
         self._of = _slots(0)
         self._born = 0
-        self._pieces: list[Tracks] = []
-        self._forms: list[np.ndarray] = []
+        self._pieces = GrowingColumns()
         self._evidence = Evidence()
 
     def update(
@@ -189,13 +189,11 @@ class FixedCountTracker(Tracker):
         """The pieces that all slots saw, put together anew with all that is known at the end."""
         if not self._pieces or not self.count:
             return tracks
-        columns: dict[str, Any] = {
-            name: np.concatenate([getattr(part, name) for part in self._pieces]) for name in COLUMNS
-        }
-        pieces = Tracks(**columns)
+        seen = self._pieces.joined()
+        columns: dict[str, Any] = {name: seen[name] for name in COLUMNS}
+        pieces, online = Tracks(**columns), seen["online"]
         shapes, tags = self._evidence.of(pieces)
-        online = _ids_of(pieces, tracks)
-        who = chain(pieces, self.count, np.concatenate(self._forms), tags, online)
+        who = chain(pieces, self.count, seen["form"], tags, online)
         who = _as_before(who, online, self.count)
         kept = np.flatnonzero(who >= 0)
         whole = attrs.evolve(pieces, id=who, provenance=tracks.provenance)[kept]
@@ -381,8 +379,11 @@ class FixedCountTracker(Tracker):
         if len(keys):
             self._evidence.see(number, keys, found[columns])
             order = np.argsort(keys)  # as rows_of sorts them
-            self._pieces.append(rows_of(number, keys, found[columns]))
-            self._forms.append(forms(found)[columns[order]])
+            self._pieces.append(
+                **rows_of(number, keys, found[columns]).columns(),
+                form=forms(found)[columns[order]],
+                online=ids[order],
+            )
         return rows_of(number, ids[mine], found[columns[mine]])
 
     def _new_keys(self, n: int) -> np.ndarray:
@@ -392,13 +393,6 @@ class FixedCountTracker(Tracker):
 
 def _places(found: Detections) -> np.ndarray:
     return np.stack([found.x, found.y], axis=1)
-
-
-def _ids_of(pieces: Tracks, tracks: Tracks) -> np.ndarray:
-    """(n,) the id that each row of the pieces has in the tracks, -1 for none."""
-    where = [np.stack([t.frame, t.x, t.y], axis=1).tolist() for t in (tracks, pieces)]
-    ids = {tuple(key): who for key, who in zip(where[0], tracks.id.tolist(), strict=True)}
-    return np.array([ids.get(tuple(key), -1) for key in where[1]], np.int64)
 
 
 def _as_before(who: np.ndarray, online: np.ndarray, count: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from dpk_core.detections import NO_ID, Detections
 from dpk_core.swaps import SwapCandidate, with_candidates
 from dpk_core.tracks import Tracks
+from dpk_trackers.growing_columns import GrowingColumns
 from dpk_trackers.similarity import log_sizes
 
 _WINDOW = 60
@@ -30,27 +31,31 @@ class Evidence:
     """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[int, np.ndarray, np.ndarray | None, np.ndarray]] = []
+        self._rows = GrowingColumns()
+        self._shapes = GrowingColumns()
+        """Of fewer rows, where some have no keypoints; ``row`` says of which."""
 
     def see(self, number: int, ids: np.ndarray, found: Detections) -> None:
         """Take in what was found of those ids in a frame, in the same order."""
         if found.keypoints is None and (found.id == NO_ID).all():
             return
-        self._rows.append((number, ids, _shape(found), found.id))
+        shape = _shape(found)
+        if shape is not None:
+            self._shapes.append(row=len(self._rows) + np.arange(len(ids)), shape=shape)
+        self._rows.append(frame=np.full(len(ids), number), id=np.asarray(ids), tag=found.id)
 
     def of(self, tracks: Tracks) -> tuple[np.ndarray, np.ndarray]:
         """(n, k) logs of distances, NaN where unknown, and (n,) tags, for the rows of tracks."""
-        shapes = [shape for _, _, shape, _ in self._rows if shape is not None]
-        k = shapes[0].shape[1] if shapes else 0
+        shapes = self._shapes.joined()
+        k = shapes["shape"].shape[1] if shapes else 0
         features, tags = np.full((len(tracks), k), np.nan), np.full(len(tracks), NO_ID)
-        if not self._rows or not len(tracks):
+        if not len(self._rows) or not len(tracks):
             return features, tags
-        frame = np.concatenate([np.full(len(ids), n) for n, ids, _, _ in self._rows])
-        ids = np.concatenate([ids for _, ids, _, _ in self._rows])
-        read = np.concatenate([tags for _, _, _, tags in self._rows])
-        shape = np.concatenate(
-            [np.full((len(i), k), np.nan) if s is None else s for _, i, s, _ in self._rows]
-        )
+        rows = self._rows.joined()
+        frame, ids, read = rows["frame"], rows["id"], rows["tag"]
+        shape = np.full((len(ids), k), np.nan)
+        if shapes:
+            shape[shapes["row"]] = shapes["shape"]
         span = int(max(tracks.id.max(), ids.max())) + 1
         key, wanted = frame * span + ids, tracks.frame * span + tracks.id
         order = np.argsort(key)

@@ -8,8 +8,11 @@ import attrs
 import numpy as np
 import pytest
 
+from dpk_annotator.edits import SetFlag, SetNote
 from dpk_annotator.jobs import DONE, RUNNING
+from dpk_annotator.store import Store
 from dpk_core.services.storage import read_annotations, write_annotations
+from dpk_core.workflow.merge import merge_sets
 
 
 @pytest.fixture
@@ -75,6 +78,25 @@ def test_both_are_written_into_a_new_set(client, served, other, labels_file) -> 
     np.testing.assert_array_equal(merged.keypoints[1], first.keypoints[1])
     found = client.post("api/merge/preview", {"id": 0, "prefer": "first"}).json
     assert found["output"] == "labels+ben-2.h5", "nothing is overwritten"
+
+
+def test_flags_notes_and_finished_marks_come_along(client, served, other, labels_file) -> None:
+    with Store.open(other, background=False) as theirs:
+        theirs.apply([(0, SetNote("her ear")), (2, SetFlag(True))], 0, "ben")
+    edits = [(0, {"kind": "note", "note": "his ear"}), (1, {"kind": "finished", "finished": True})]
+    changes = [{"row": row, "edit": edit} for row, edit in edits]
+    client.post("api/edit", {"client": "me", "base": 0, "token": "t", "changes": changes})
+    found = client.post("api/merge/preview", {"id": 0, "prefer": "first"}).json
+    assert any("together, each with its file's name: row 0" in note for note in found["notes"])
+    output = labels_file.with_name("both.h5")
+    merge_sets([labels_file, other], output)
+    with Store.open(output, background=False) as merged:
+        assert merged.state(0).note == "labels.h5: his ear\nben.h5: her ear"
+        assert merged.state(2).flag
+        assert merged.state(1).finished
+        merged.apply([(0, SetFlag(True))], 0, "me")
+        merged.undo("me")
+        assert merged.state(0).note.endswith("her ear")
 
 
 def test_what_cannot_be_merged_is_refused(client, other, annotations) -> None:

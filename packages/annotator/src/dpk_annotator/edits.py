@@ -15,8 +15,8 @@ import attrs
 from dpk_annotator.row_state import Point, RowState
 from dpk_core.annotations import HIDDEN, NOT_LABELLED, VISIBLE
 from dpk_core.errors import ValidationError
+from dpk_core.services.storage.marks import LONGEST_NOTE
 
-LONGEST_NOTE = 10_000
 _LONGEST_NAME = 1000
 
 Points = tuple[tuple[str, Point], ...]

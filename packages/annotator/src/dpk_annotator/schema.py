@@ -11,8 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dpk_annotator.edits import EDITS, LONGEST_NOTE
+from dpk_annotator.edits import EDITS
 from dpk_core.errors import ValidationError
+from dpk_core.services.storage.marks import LONGEST_NOTE
 
 MOST_CHANGES, MOST_KEYPOINTS = 1000, 1000
 _TYPES: dict[str, tuple[type, ...]] = {

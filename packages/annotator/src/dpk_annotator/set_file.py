@@ -1,15 +1,13 @@
 """The HDF5 file of a set, as the store sees it: labels in, labels out, and whose they are.
 
-Beside the keys of every annotation set, which `dpk_core.services.storage` describes, the file gets
-a group ``dpk_annotator``: ``flag`` and ``finished`` (n,) bool, ``notes`` (JSON by row, as bytes),
-and as attributes the stamp: the name of the set, the number of the journal's last entry that is in
-it, and a fingerprint of the labels, by which a change made by another program is found.
+Beside labels and marks, which `dpk_core.services.storage` describes, the group of the marks gets as
+attributes the stamp: the name of the set, the number of the journal's last entry that is in it, and
+a fingerprint of the labels, by which a change made by another program is found.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,13 +27,13 @@ from dpk_core.services.storage.annotations_file import (
     stored_skeleton,
 )
 from dpk_core.services.storage.hdf5 import reading, write_skeleton
+from dpk_core.services.storage.marks import GROUP, Marks, marks_of, write_marks
 
 try:
     import fcntl
 except ImportError:  # Windows, which lets nobody replace a file that is open
     fcntl = None  # type: ignore[assignment]
 
-GROUP = "dpk_annotator"
 _LABELS = ("annotations", "annotated", "visibility")
 _CHUNK = 1024
 _TRIES = 5
@@ -147,9 +145,8 @@ def write_set(path: Path, labels: Labels, stamp: Stamp, expected: Signature) -> 
         check()
 
     n, k = len(labels), len(labels.skeleton)
-    notes = sum(len(note.encode()) + 32 for note in labels.notes.values())
     with nobody_writes(path):
-        rewrite(path, edit, room=2 * room_for_labels(n, k) + 2 * notes)
+        rewrite(path, edit, room=2 * room_for_labels(n, k) + 2 * _marks(labels).room)
     return signature(path)
 
 
@@ -210,31 +207,16 @@ def image_digests(images: ImageSource, rows: list[int] | None = None) -> dict[in
 
 
 def _read_group(file: h5py.File, labels: Labels) -> tuple[bool, Stamp | None]:
+    marks = marks_of(file, len(labels))
+    if marks is not None:
+        labels.flag, labels.finished, labels.notes = marks.flag, marks.finished, marks.notes
     group = file.get(GROUP)
-    if not isinstance(group, h5py.Group):
-        return False, None
-    flag, finished, notes = (group.get(name) for name in ("flag", "finished", "notes"))
-    known = all(isinstance(item, h5py.Dataset) for item in (flag, finished, notes))
-    if known:
-        for stored, kept in ((flag, labels.flag), (finished, labels.finished)):
-            values = np.asarray(stored[()]).astype(bool).reshape(-1)[: len(kept)]
-            kept[: len(values)] = values  # images that were added since have none
-        labels.notes.update(_notes(notes[()], len(labels)))
     try:
         texts = (str(group.attrs["set_id"]), str(group.attrs["fingerprint"]))
         stamp = Stamp(texts[0], int(group.attrs["revision"]), texts[1])
-    except (KeyError, ValueError, TypeError):
+    except (AttributeError, KeyError, ValueError, TypeError):
         stamp = None
-    return known, stamp
-
-
-def _notes(stored: np.ndarray, n: int) -> dict[int, str]:
-    try:
-        values = json.loads(np.asarray(stored, np.uint8).tobytes() or b"{}")
-        notes = {int(row): str(note) for row, note in values.items()}
-    except (ValueError, AttributeError):
-        return {}
-    return {row: note for row, note in notes.items() if 0 <= row < n and note}
+    return marks is not None, stamp
 
 
 def _write_labels(file: h5py.File, labels: Labels) -> None:
@@ -255,26 +237,14 @@ def _write_labels(file: h5py.File, labels: Labels) -> None:
 
 
 def _write_group(file: h5py.File, labels: Labels, stamp: Stamp) -> None:
-    if GROUP in file and not isinstance(file.get(GROUP, getlink=True), h5py.HardLink):
-        del file[GROUP]
-    group = file.require_group(GROUP)
-    notes = json.dumps({str(row): note for row, note in sorted(labels.notes.items())})
-    columns = {
-        "flag": labels.flag,
-        "finished": labels.finished,
-        "notes": np.frombuffer(notes.encode(), np.uint8),
-    }
-    for name, value in columns.items():
-        if name in group:
-            stored = group[name]
-            if stored.shape == value.shape and stored.dtype == value.dtype:
-                stored[...] = value
-                continue
-            del group[name]
-        group.create_dataset(name, data=value)
+    group = write_marks(file, _marks(labels))
     group.attrs["set_id"] = stamp.set_id
     group.attrs["revision"] = stamp.seq
     group.attrs["fingerprint"] = stamp.fingerprint
+
+
+def _marks(labels: Labels) -> Marks:
+    return Marks(labels.flag, labels.finished, labels.notes)
 
 
 def _sync(path: Path) -> None:

@@ -20,9 +20,11 @@ from dpk_core.services.merging import (
     image_keys,
     known_source,
 )
+from dpk_core.services.merging_marks import MergedMarks, merge_marks
 from dpk_core.services.storage import read_annotations, write_annotations
 from dpk_core.services.storage.annotations_file import unknown_keys
 from dpk_core.services.storage.atomic import check_output, exclusive
+from dpk_core.services.storage.marks import GROUP, read_marks
 from dpk_core.services.storage.merge import extended
 from dpk_core.services.video_paths import locate, portable
 from dpk_core.skeleton import Skeleton
@@ -105,9 +107,10 @@ def merge_sets(
     Keypoints are matched by name; the output has those of the first set, then those that only
     others have. Images with the same pixels (of the same individual, where sets name them) are
     one image, and labels that one set lacks come from another. A label is worth more than a
-    model's guess. Images of different sizes are padded on the right and at the bottom, which moves
-    no coordinate; gray ones become colour where others are. Names of videos are written as seen
-    from the output. Memory holds the labels, and one block of images at a time.
+    model's guess. Flags, notes and finished marks come along: see `merge_marks`. Images of
+    different sizes are padded on the right and at the bottom, which moves no coordinate; gray ones
+    become colour where others are. Names of videos are written as seen from the output. Memory
+    holds the labels, and one block of images at a time.
 
     Parameters
     ----------
@@ -146,6 +149,8 @@ def merge_sets(
         for row, places in enumerate(rows):
             for place in places:
                 labels.put(row, place, sets[place[0]])
+        known = [read_marks(path, len(one)) for path, one in zip(paths, sets, strict=True)]
+        marks = merge_marks(known, rows, labels.annotated, paths)
         result = SetMerge(
             inputs=tuple(paths),
             output=output,
@@ -154,12 +159,12 @@ def merge_sets(
             n_images=len(rows),
             filled=labels.filled,
             conflicts=tuple(labels.conflicts),
-            notes=tuple(_notes(sets, paths, output, skeleton, labels, rows)),
+            notes=(*_notes(sets, paths, output, skeleton, labels, rows), *marks.report(paths)),
         )
         if strict and prefer is None and labels.conflicts:
             raise ValidationError(_refusal(result))
         if not dry_run:
-            _write(output, sets, paths, rows, labels, channels, overwrite, progress)
+            _write(output, sets, paths, rows, labels, marks, channels, overwrite, progress)
     return result
 
 
@@ -224,6 +229,7 @@ def _write(
     paths: Sequence[Path],
     rows: Sequence[list[Place]],
     labels: MergedLabels,
+    marks: MergedMarks,
     channels: int,
     overwrite: bool,
     progress: Progress,
@@ -246,7 +252,7 @@ def _write(
         labels.visibility,
         tuple(attrs.evolve(one, size=images.size(row)) for row, one in enumerate(sources)),
     )
-    write_annotations(output, merged, overwrite=overwrite)
+    write_annotations(output, merged, overwrite=overwrite, marks=marks.marks)
 
 
 def _source(sets: Sequence[AnnotationSet], names: Sequence[dict[str, str]], place: Place) -> Source:
@@ -283,7 +289,7 @@ def _notes(
             notes.append(f"{path} has no {', '.join(absent)}: unlabelled in its images")
         if differing := _other_skeleton(one.skeleton, skeleton):
             notes.append(f"{path} connects or swaps {', '.join(differing)} otherwise: not taken")
-        if keys := unknown_keys(path):
+        if keys := _not_taken(path, len(one)):
             notes.append(f"{path} has more than labels, which was not taken: {', '.join(keys)}")
         lost = _unreachable(one, path.parent, output.parent)
         if lost:
@@ -297,6 +303,12 @@ def _notes(
     if twice := sum(_tells_otherwise(sets, places) for places in rows):
         notes.append(f"{twice} images stand in different videos or frames: the first was kept")
     return notes
+
+
+def _not_taken(path: Path, n: int) -> list[str]:
+    """What a file holds besides labels and marks."""
+    keys = unknown_keys(path)
+    return keys if read_marks(path, n) is None else [key for key in keys if key != GROUP]
 
 
 def _other_skeleton(own: Skeleton, merged: Skeleton) -> list[str]:

@@ -49,6 +49,7 @@ from dpk_core.services.storage.hdf5 import (
     stamp,
     write_skeleton,
 )
+from dpk_core.services.storage.marks import Marks, write_marks
 from dpk_core.services.storage.stored_images import StoredImages
 from dpk_core.skeleton import Skeleton
 
@@ -126,18 +127,26 @@ def unknown_keys(path: str | PathLike[str]) -> list[str]:
 
 
 def write_annotations(
-    path: str | PathLike[str], annotations: AnnotationSet, *, overwrite: bool = False
+    path: str | PathLike[str],
+    annotations: AnnotationSet,
+    *,
+    overwrite: bool = False,
+    marks: Marks | None = None,
 ) -> None:
     """Write an annotation set, whole or not at all; memory stays flat.
+
+    ``marks`` are what people say of whole images, and are written beside the labels.
 
     Raises
     ------
     OutputExistsError, OutputError
     """
     with atomic_path(path, overwrite=overwrite) as temporary:
-        require_space(temporary, room_for(annotations))
+        require_space(temporary, room_for(annotations) + (marks.room if marks else 0))
         with h5py.File(temporary, "w", libver=LIBVER, locking=False) as file:
             _create(file, annotations)
+            if marks:
+                write_marks(file, marks)
 
 
 def append_annotations(path: str | PathLike[str], annotations: AnnotationSet) -> None:

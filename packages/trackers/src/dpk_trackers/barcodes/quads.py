@@ -32,6 +32,10 @@ ACTIVITY = (5.0, 8.0)
 least, and at most when the whole frame is restless."""
 REST = 1.8
 """How many times the activity of half of the frame a tag's is, between those bounds."""
+CELL = 4
+"""Side in pixels of the cells in which activity is measured."""
+SPECK = 3
+"""Side in pixels of what is left out at once, as too small for a tag."""
 LARGEST = 36.0
 """Side of the largest square looked for in one level, in its pixels; larger ones wait for the
 next."""
@@ -108,11 +112,10 @@ def find_quads(levels: list[Level], smallest: float, pool: Executor | None = Non
 def _masks(level: Level, smallest: float) -> list[tuple[np.ndarray, float]]:
     """What is darker than its neighbourhood, and what is brighter."""
     mean = cv2.blur(level.smooth, (WINDOW, WINDOW))
-    active, usual = _active(level.smooth, mean)
-    contrast = CONTRAST[int(usual >= RESTLESS)]
-    dark = active & cv2.compare(level.smooth, cv2.subtract(mean, contrast), cv2.CMP_LT)
-    active &= cv2.compare(level.smooth, cv2.add(mean, contrast), cv2.CMP_GT)
-    return [(dark, smallest), (active, smallest)]
+    limit = _limit(level.smooth, mean)
+    dark = cv2.compare(level.smooth, cv2.subtract(mean, limit), cv2.CMP_LT)
+    bright = cv2.compare(level.smooth, cv2.add(mean, limit), cv2.CMP_GT)
+    return [(dark, smallest), (bright, smallest)]
 
 
 def _join(found: list[tuple[np.ndarray, np.ndarray]]) -> Quads:
@@ -120,19 +123,43 @@ def _join(found: list[tuple[np.ndarray, np.ndarray]]) -> Quads:
     return Quads(np.concatenate([dark, bright]), np.concatenate([holes_in_dark, ~holes_in_bright]))
 
 
-def _active(smooth: np.ndarray, mean: np.ndarray) -> tuple[np.ndarray, float]:
-    """Mask of where so much goes on that a tag may be there; most of a frame is ruled out. And
-    the activity of half of the frame."""
-    activity = cv2.blur(cv2.absdiff(smooth, mean), (15, 15))
-    usual = float(np.median(activity[::8, ::8]))
+def _limit(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """(h, w) gray levels by which a marked pixel differs from the mean of its neighbourhood; 255,
+    which none does, where too little goes on for a tag: most of a frame is ruled out."""
+    # In cells of CELL x CELL pixels: how restless a place is changes slowly.
+    share = 1 / CELL
+    away = cv2.resize(
+        cv2.absdiff(smooth, mean), None, fx=share, fy=share, interpolation=cv2.INTER_AREA
+    )
+    activity = cv2.blur(away, (3, 3))
+    usual = float(np.median(activity[::2, ::2]))
     least = float(np.clip(round(REST * usual), *ACTIVITY))
-    busy = (activity >= least).astype(np.uint8) * 255
-    return cv2.dilate(busy, np.ones((13, 13), np.uint8)), usual
+    limit = np.full(activity.shape, 255, np.uint8)
+    busy = cv2.dilate(activity, np.ones((3, 3), np.uint8)) >= least
+    limit[busy] = CONTRAST[int(usual >= RESTLESS)]
+    return cv2.resize(limit, smooth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def _without_specks(mask: np.ndarray) -> np.ndarray:
+    """The mask less what lies alone within SPECK x SPECK pixels.
+
+    Noise leaves ten specks for every outline that may be a tag's, and each outline costs time.
+    """
+    mask = cv2.bitwise_and(mask, cv2.dilate(mask, _ring(3)))  # single pixels are gone
+    alone = cv2.subtract(mask, cv2.dilate(mask, _ring(SPECK + 2)))
+    return cv2.subtract(mask, cv2.dilate(alone, np.ones((SPECK, SPECK), np.uint8)))
+
+
+def _ring(side: int) -> np.ndarray:
+    """1 along the border of a square."""
+    return np.pad(np.zeros((side - 2, side - 2), np.uint8), 1, constant_values=1)
 
 
 def _outlined(mask: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
     """(n, 4, 2) corners of the quadrilaterals among the outlines of a mask, and (n,) whether each
     is that of a hole."""
+    if 0.5 * smallest > SPECK - 1:  # none of them is wide enough
+        mask = _without_specks(mask)
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     lengths = np.fromiter(map(len, contours), np.int64, len(contours))
     # An outline of side s has 4 s points, 2.8 s when it lies on its corner.

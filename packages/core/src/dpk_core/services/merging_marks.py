@@ -88,7 +88,7 @@ def merge_marks(
     merged, names = Marks.none(len(rows)), _names(paths)
     together, too_long, unfinished = [], [], []
     for row, places in enumerate(rows):
-        known = [(place, marks[place[0]]) for place in places if marks[place[0]] is not None]
+        known = [(p, one) for p in places if (one := marks[p[0]]) is not None]
         merged.flag[row] = any(one.flag[i] for (_, i), one in known)
         if any(one.finished[i] for (_, i), one in known):
             merged.finished[row] = annotated[row].all()

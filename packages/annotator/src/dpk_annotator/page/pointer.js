@@ -8,6 +8,23 @@ const STILL = 3;
 const WHEEL_STEP = 40;
 const ZOOM_STEP = 1.2;
 
+/**
+ * What is done when somebody presses, drags or points; places are in pixels of the image, `moved` in
+ * device pixels.
+ *
+ * @typedef {object} Acts
+ * @property {() => import("./marks.js").Mark[]} marks
+ * @property {() => number} active
+ * @property {(x: number, y: number) => void} placeAt
+ * @property {(index: number) => void} select
+ * @property {(index: number) => void} pressed
+ * @property {(index: number, x: number, y: number) => void} preview
+ * @property {(index: number, x: number, y: number) => void} moveTo
+ * @property {(index: number) => void} hover
+ * @property {(place: [number, number]|null) => void} moved
+ * @property {() => void} viewed
+ */
+
 export class Pointer {
   /** @type {Map<number, [number, number]>} Fingers and buttons that are down, in device pixels. */
   #down = new Map();
@@ -22,18 +39,7 @@ export class Pointer {
 
   /**
    * @param {import("./stage.js").Stage} stage
-   * @param {{
-   *   marks: () => import("./marks.js").Mark[],
-   *   active: () => number,
-   *   placeAt: (x: number, y: number) => void,
-   *   select: (index: number) => void,
-   *   pressed: (index: number) => void,
-   *   preview: (index: number, x: number, y: number) => void,
-   *   moveTo: (index: number, x: number, y: number) => void,
-   *   hover: (index: number) => void,
-   *   moved: (place: [number, number]|null) => void,
-   *   viewed: () => void,
-   * }} acts
+   * @param {Acts} acts
    */
   constructor(stage, acts) {
     this.stage = stage;

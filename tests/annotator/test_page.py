@@ -26,9 +26,15 @@ def test_the_guide_has_every_key():
     assert found == [(action["text"], action["keys"]) for action in _actions()]
 
 
-def test_no_key_means_two_things_and_the_left_hand_reaches_all():
-    keys = [key for action in _actions() for key in action["keys"]]
+@pytest.mark.parametrize("place", ["images", "video"])
+def test_no_key_means_two_things_in_one_place(place):
+    there = [a for a in _actions() if a.get("where", "images") in (place, "everywhere")]
+    assert {action["group"] == "Video" for action in there} == {place == "video", False}
+    keys = [key for action in there for key in action["keys"]]
     assert len(keys) == len(set(keys))
+
+
+def test_the_left_hand_reaches_all():
     left = set("qwertasdfgzxcvb123456") | {"Tab", "Escape", "Space", "F1", "F6"}
     right_too = {"zoom-in", "zoom-out"}  # beside these there are zoom-in-left, zoom-out-left
     for action in _actions():
@@ -36,12 +42,17 @@ def test_no_key_means_two_things_and_the_left_hand_reaches_all():
         assert any(reach) or action["id"] in right_too, action["id"]
 
 
-def test_every_action_is_done_somewhere():
-    done = (PAGE / "commands.js").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("script", "places"),
+    [("commands.js", ("images", "everywhere")), ("film/commands.js", ("video", "everywhere"))],
+)
+def test_every_action_is_done_somewhere(script, places):
+    done = (PAGE / script).read_text(encoding="utf-8")
     for action in _actions():
         name = action["id"]
         nudge = name.split("-")[0] in ("up", "down", "left", "right")
-        assert nudge or re.search(rf'^  "?{name}"?[:,]', done, re.MULTILINE), name
+        if action.get("where", "images") in places and not nudge:
+            assert re.search(rf'^  "?{name}"?[:,]', done, re.MULTILINE), name
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)

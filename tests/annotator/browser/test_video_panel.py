@@ -222,15 +222,46 @@ def test_leaving_leads_back_to_the_same_image_and_keys_of_labelling_rest(film, f
     assert seen.page.locator("#film").is_hidden()
 
 
+def test_keys_of_videos_are_chosen_in_the_same_table_and_hold_there_alone(film, filmed):
+    seen = film(filmed).open().on(0)
+    seen.hand.press("?")
+    dialog = seen.page.locator("dialog.help")
+    assert dialog.locator("h3").first.text_content() == "Video", "what is shown comes first"
+    dialog.locator('[data-action="film-next"]').click()
+    seen.hand.press("t")
+    assert dialog.locator('[data-action="film-next"]').text_content() == "T"
+    assert dialog.locator('[data-action="swap"]').text_content() == "T", "of the images"
+    dialog.locator('[data-action="film-select"]').click()
+    seen.hand.press("t")
+    assert dialog.locator('[data-action="film-next"]').text_content() == "no key"
+    dialog.locator('[data-action="help"]').click()
+    seen.hand.press("x")
+    for action in ("film-exchange", "absent"):
+        assert dialog.locator(f'[data-action="{action}"]').text_content() == "no key"
+    seen.hand.press("Escape")
+    seen.button("No frame is selected (T)").wait_for()
+    seen.page.locator("#film").focus()
+    seen.hand.press("t")
+    seen.button("Add 1 selected frame").wait_for()
+    seen.hand.press("s", "ArrowRight", "e")
+    assert seen.page.evaluate(f"{MODE}.frame") == 0, "keys that were there before rest"
+    seen.hand.press("x")
+    dialog.get_by_role("button", name="All as at first").click()
+    seen.hand.press("Escape")
+    seen.page.locator("#film").focus()
+    seen.hand.press("ArrowRight")
+    seen.on(1)
+
+
 def test_it_plays_by_the_clock(film, filmed):
     seen = film(filmed).open().on(0)
     seen.hand.press("Space")
     seen.button("Pause").wait_for()
-    seen.page.wait_for_timeout(800)
+    seen.page.evaluate(f"{MODE}.player.setSpeed(0.25)")  # not at its end before the hand is there
+    seen.page.wait_for_function(f"{MODE}.frame > 5")
     seen.hand.press("Space")
     seen.button("Play").wait_for()
     frame = int(seen.page.get_by_label("Number of the frame").input_value())
-    assert frame > 5
     seen.on(frame)
 
 

@@ -4,12 +4,15 @@ import { button, element, openDialog } from "./dom.js";
 import { keyLabel, keyName } from "./keys.js";
 import { ACTIONS } from "./keys_table.js";
 
-/** @param {import("./keys.js").Keys} keys */
-export function showHelp(keys) {
+/**
+ * @param {import("./keys.js").Keys} keys
+ * @param {string} [first] The group that is at the top.
+ */
+export function showHelp(keys, first = "") {
   const groups = element("div", { class: "key-groups" });
   const said = element("p", { class: "said", role: "status" });
   const file = element("input", { type: "file", accept: ".json,application/json", hidden: true });
-  const fill = () => groups.replaceChildren(...groupNames().map((name) => group(name, keys, fill, said)));
+  const fill = () => groups.replaceChildren(...groupNames(first).map((name) => group(name, keys, fill, said)));
   fill();
   file.addEventListener("change", async () => {
     try {
@@ -49,7 +52,10 @@ export function showHelp(keys) {
   dialog.querySelector(".primary").focus();
 }
 
-const groupNames = () => [...new Set(ACTIONS.map(({ group: name }) => name))];
+function groupNames(first) {
+  const names = new Set(ACTIONS.map(({ group: name }) => name));
+  return names.has(first) ? [first, ...[...names].filter((name) => name !== first)] : [...names];
+}
 
 function group(name, keys, changed, said) {
   const rows = ACTIONS.filter((action) => action.group === name).map((action) => {

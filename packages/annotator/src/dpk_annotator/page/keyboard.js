@@ -1,6 +1,8 @@
 /** Keys pressed anywhere in the page: which action they mean there, and when it is done. */
 
+import { belongs } from "./belongs.js";
 import { startOf } from "./commands.js";
+import { round } from "./hand.js";
 
 const DIRECTIONS = { up: [0, -1], down: [0, 1], left: [-1, 0], right: [1, 0] };
 /** Actions that make sense when their key is held. */
@@ -45,7 +47,7 @@ export class KeyHandler {
     const target = /** @type {HTMLElement} */ (event.target);
     if (inStrip(target) && this.#strip(event)) return;
     const action = app.keys.action(event);
-    if (action === null || !belongs(event, target, action)) return;
+    if (action === null || !belongs(event, action, [app.stage.host])) return;
     event.preventDefault();
     if (action === "step") {
       this.#space(true);
@@ -85,7 +87,7 @@ export class KeyHandler {
     const [x, y] = this.#moving ? [this.#moving.x, this.#moving.y] : startOf(app);
     const [dx, dy] = DIRECTIONS[direction];
     const size = by ?? app.step;
-    this.#moving = { name: app.activeName, x: tidy(x + dx * size), y: tidy(y + dy * size) };
+    this.#moving = { name: app.activeName, x: round(x + dx * size), y: round(y + dy * size) };
     app.preview = this.#moving;
     app.stage.view.reveal(this.#moving.x, this.#moving.y);
     app.viewed();
@@ -120,21 +122,3 @@ function nudgeOf(action) {
   if (!(direction in DIRECTIONS)) return null;
   return { direction, by: { fine: 0.1, far: 10 }[far] ?? null };
 }
-
-/**
- * Whether a key means the action where the focus is: Tab goes through keypoints on the image only,
- * letters are letters where text is written, Enter and space press buttons.
- */
-function belongs(event, target, action) {
-  if (action === "regions" || action === "stage") return true;
-  const writing = target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select");
-  if (writing) return false;
-  const stage = target.id === "stage" || target === document.body;
-  if (event.key === "Tab") return target.id === "stage";
-  if (["Enter", " "].includes(event.key)) return stage;
-  if (event.key.startsWith("Arrow")) return !target.matches?.("input, [role=tab]");
-  return true;
-}
-
-/** Tenths stay tenths. */
-const tidy = (value) => Math.round(value * 1000) / 1000;

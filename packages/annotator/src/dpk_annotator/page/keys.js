@@ -1,6 +1,9 @@
 /** Keys and what they do; people may choose others, which this browser remembers. */
 
+import { Emitter } from "./emitter.js";
 import { ACTIONS } from "./keys_table.js";
+
+/** @typedef {"images"|"video"} Place */
 
 const STORED = "dpk-keys";
 const MODIFIERS = new Set(["Shift", "Control", "Alt", "Meta", "AltGraph", "CapsLock", "Dead"]);
@@ -32,13 +35,15 @@ export function keyLabel(name) {
     .join(" + ");
 }
 
-export class Keys {
+/** Emits `change`. */
+export class Keys extends Emitter {
   /** @type {Record<string, string[]>} Keys by action, where they are not those of the table. */
   chosen = {};
-  /** @type {Map<string, string>} */
-  #actions = new Map();
+  /** @type {Record<Place, Map<string, string>>} Actions by key. */
+  #actions = { images: new Map(), video: new Map() };
 
   constructor() {
+    super();
     try {
       this.chosen = checked(JSON.parse(localStorage.getItem(STORED) ?? "{}"));
     } catch {
@@ -52,22 +57,35 @@ export class Keys {
     return this.chosen[action] ?? ACTIONS.find(({ id }) => id === action)?.keys ?? [];
   }
 
-  /** @param {KeyboardEvent} event @returns {string|null} The action. */
-  action(event) {
-    const name = keyName(event);
-    return name === null ? null : (this.#actions.get(name) ?? null);
+  /** As an end of a name: the keys of an action in brackets. @param {string} action */
+  hint(action) {
+    const keys = this.of(action).map(keyLabel);
+    return keys.length ? ` (${keys.slice(0, 2).join(" or ")})` : "";
   }
 
   /**
-   * Give an action these keys; they are taken from others that have them.
+   * @param {KeyboardEvent} event
+   * @param {Place} place What is shown: the same key may do other things there.
+   * @returns {string|null} The action.
+   */
+  action(event, place = "images") {
+    const name = keyName(event);
+    return name === null ? null : (this.#actions[place].get(name) ?? null);
+  }
+
+  /**
+   * Give an action these keys; they are taken from others that have them in the same place.
    *
    * @param {string} action
    * @param {string[]} keys
    */
   choose(action, keys) {
-    for (const { id } of ACTIONS) {
+    const places = placesOf(ACTIONS.find(({ id }) => id === action));
+    for (const other of ACTIONS) {
+      const { id } = other;
+      const meets = placesOf(other).some((place) => places.includes(place));
       const kept = this.of(id).filter((key) => !keys.includes(key));
-      if (id !== action && kept.length !== this.of(id).length) this.chosen[id] = kept;
+      if (id !== action && meets && kept.length !== this.of(id).length) this.chosen[id] = kept;
     }
     this.chosen[action] = keys;
     this.#store();
@@ -94,6 +112,7 @@ export class Keys {
 
   #store() {
     this.#index();
+    this.emit("change");
     try {
       localStorage.setItem(STORED, JSON.stringify(this.chosen));
     } catch {
@@ -102,9 +121,18 @@ export class Keys {
   }
 
   #index() {
-    this.#actions.clear();
-    for (const { id } of ACTIONS) for (const key of this.of(id)) this.#actions.set(key, id);
+    for (const map of Object.values(this.#actions)) map.clear();
+    // What somebody chose holds, also where the table has gained an action with that key since.
+    const chosen = (/** @type {import("./keys_table.js").Action} */ { id }) => Object.hasOwn(this.chosen, id);
+    for (const action of [...ACTIONS.filter((one) => !chosen(one)), ...ACTIONS.filter(chosen)]) {
+      for (const place of placesOf(action)) for (const key of this.of(action.id)) this.#actions[place].set(key, action.id);
+    }
   }
+}
+
+/** Where an action can be asked for. @param {import("./keys_table.js").Action} action @returns {Place[]} */
+function placesOf({ where }) {
+  return where === "everywhere" ? ["images", "video"] : [where ?? "images"];
 }
 
 /** @param {any} value @returns {Record<string, string[]>} What is sound of it. */

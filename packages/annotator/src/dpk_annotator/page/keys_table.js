@@ -2,9 +2,12 @@
  * What keys do unless somebody chooses others. Those of DeepPoseKit's annotator keep their meaning.
  * A key is what it writes (`w`, `<`, `?`) or its name (`Tab`, `Enter`), with `Shift+`, `Alt+` and
  * `Ctrl+` (Cmd on a Mac) before letters and names. Everything has a key for the left hand alone.
+ *
+ * An action is about the images, or `where` says: while a `video` is shown, in which the same key may do
+ * another thing, or `everywhere`.
  */
 
-/** @typedef {{id: string, group: string, text: string, keys: string[]}} Action */
+/** @typedef {{id: string, group: string, text: string, keys: string[], where?: "video"|"everywhere"}} Action */
 
 /** @type {Action[]} */
 export const ACTIONS = [
@@ -52,7 +55,32 @@ export const ACTIONS = [
   { "id": "loupe", "group": "View", "text": "Loupe on or off", "keys": ["o", "Shift+c"] },
   { "id": "names", "group": "View", "text": "Names: some, all, the active one, none", "keys": ["n", "Shift+t"] },
   { "id": "guesses", "group": "View", "text": "Guesses shown or not", "keys": ["h", "Shift+x"] },
-  { "id": "regions", "group": "Page", "text": "On to the next part of the page", "keys": ["F6"] },
-  { "id": "stage", "group": "Page", "text": "Back to the image", "keys": ["Escape"] },
-  { "id": "help", "group": "Page", "text": "Show the keys", "keys": ["?", "F1"] }
+  { "id": "film-next", "group": "Video", "text": "Next frame", "keys": ["ArrowRight", "l", "e"], "where": "video" },
+  { "id": "film-previous", "group": "Video", "text": "Frame before", "keys": ["ArrowLeft", "j", "q"], "where": "video" },
+  { "id": "film-forward", "group": "Video", "text": "10 frames on", "keys": ["Shift+ArrowRight", ".", ">", "Shift+l", "Shift+e"], "where": "video" },
+  { "id": "film-back", "group": "Video", "text": "10 frames back", "keys": ["Shift+ArrowLeft", ",", "<", "Shift+j", "Shift+q"], "where": "video" },
+  { "id": "film-second-on", "group": "Video", "text": "A second on", "keys": ["PageDown", "d"], "where": "video" },
+  { "id": "film-second-back", "group": "Video", "text": "A second back", "keys": ["PageUp", "Shift+d"], "where": "video" },
+  { "id": "film-first", "group": "Video", "text": "First frame", "keys": ["Home", "b"], "where": "video" },
+  { "id": "film-last", "group": "Video", "text": "Last frame", "keys": ["End", "Shift+b"], "where": "video" },
+  { "id": "film-play", "group": "Video", "text": "Play, pause", "keys": ["Space"], "where": "video" },
+  { "id": "film-number", "group": "Video", "text": "Go to a frame by its number", "keys": ["g", "1", "/"], "where": "video" },
+  { "id": "film-add", "group": "Video", "text": "Add this frame to the set", "keys": ["a"], "where": "video" },
+  { "id": "film-select", "group": "Video", "text": "Select this frame, or not", "keys": ["s"], "where": "video" },
+  { "id": "film-label", "group": "Video", "text": "Label this frame, when it is in the set", "keys": ["Enter", "2"], "where": "video" },
+  { "id": "film-unsure", "group": "Video", "text": "Next unsure moment", "keys": ["u", "v"], "where": "video" },
+  { "id": "film-unsure-before", "group": "Video", "text": "Unsure moment before", "keys": ["Shift+u", "Shift+v"], "where": "video" },
+  { "id": "film-fast", "group": "Video", "text": "Next fast moment", "keys": ["f"], "where": "video" },
+  { "id": "film-fast-before", "group": "Video", "text": "Fast moment before", "keys": ["Shift+f"], "where": "video" },
+  { "id": "film-exchange", "group": "Video", "text": "Exchange the chosen individuals from here on", "keys": ["x"], "where": "video" },
+  { "id": "film-take-back", "group": "Video", "text": "Take the last exchange back", "keys": ["z", "Ctrl+z"], "where": "video" },
+  { "id": "film-closer", "group": "Video", "text": "Enlarge the timeline", "keys": ["ArrowUp", "w"], "where": "video" },
+  { "id": "film-farther", "group": "Video", "text": "Make the timeline smaller", "keys": ["ArrowDown", "Shift+w"], "where": "video" },
+  { "id": "film-zoom-in", "group": "Video", "text": "Enlarge the frame", "keys": ["+", "=", "4"], "where": "video" },
+  { "id": "film-zoom-out", "group": "Video", "text": "Make the frame smaller", "keys": ["-", "_", "3"], "where": "video" },
+  { "id": "film-fit", "group": "Video", "text": "Whole frame", "keys": ["0", "5"], "where": "video" },
+  { "id": "film-poses", "group": "Video", "text": "Poses shown or not", "keys": ["h", "Shift+x"], "where": "video" },
+  { "id": "regions", "group": "Page", "text": "On to the next part of the page", "keys": ["F6"], "where": "everywhere" },
+  { "id": "stage", "group": "Page", "text": "Back to the image", "keys": ["Escape"], "where": "everywhere" },
+  { "id": "help", "group": "Page", "text": "Show the keys", "keys": ["?", "F1"], "where": "everywhere" }
 ];

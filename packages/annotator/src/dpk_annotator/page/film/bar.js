@@ -35,10 +35,10 @@ export class FilmBar {
       { "aria-label": "Speed of playing", on: { change: () => player.setSpeed(Number(this.speed.value)) } },
       ...SPEEDS.map((speed) => element("option", { value: speed, text: `${speed} ×`, selected: speed === 1 })),
     );
-    this.unsure = button("Next unsure", () => mode.moment("confidence", 1), { class: "quiet framed", title: "Next moment of low confidence (U)" });
-    this.fast = button("Next fast", () => mode.moment("speed", 1), { class: "quiet framed", title: "Next moment of high speed (F)" });
-    this.select = button("Select", () => mode.select(), { class: "quiet framed", title: "Note this frame, to add it with others (S)" });
-    this.act = button("Add this frame", () => this.#act(), { class: "primary", title: "Add this frame to the set, or label it (A, Enter)" });
+    this.unsure = button("Next unsure", () => mode.moment("confidence", 1), { class: "quiet framed" });
+    this.fast = button("Next fast", () => mode.moment("speed", 1), { class: "quiet framed" });
+    this.select = button("Select", () => mode.select(), { class: "quiet framed" });
+    this.act = button("Add this frame", () => this.#act(), { class: "primary" });
     this.element = element(
       "footer",
       { class: "film-bar", hidden: true, "aria-label": "Video" },
@@ -66,6 +66,8 @@ export class FilmBar {
       ),
       timeline.element,
     );
+    this.#name();
+    mode.app.keys.on("change", () => this.#name());
     mode.on("frame film selected painted", () => this.#fill());
     mode.on("poses film", () => {
       this.unsure.hidden = this.fast.hidden = mode.poses === null;
@@ -82,11 +84,20 @@ export class FilmBar {
     this.number.focus();
   }
 
+  /** Say on hovering what there is a key for. */
+  #name() {
+    const { keys } = this.mode.app;
+    this.unsure.title = `Next moment of low confidence${keys.hint("film-unsure")}`;
+    this.fast.title = `Next moment of high speed${keys.hint("film-fast")}`;
+    this.select.title = `Note this frame, to add it with others${keys.hint("film-select")}`;
+    this.act.title = `Add this frame to the set${keys.hint("film-add")}, or label it${keys.hint("film-label")}`;
+  }
+
   /** On to the image that this frame is. */
   label() {
     const { mode } = this;
     const [row] = mode.images;
-    if (row === undefined) mode.say(`Frame ${mode.frame} is not in the set: add it first (A).`);
+    if (row === undefined) mode.say(`Frame ${mode.frame} is not in the set: add it first${mode.app.keys.hint("film-add")}.`);
     else {
       mode.app.tabs.choose("label");
       mode.app.go(row);

@@ -2,7 +2,8 @@
 
 import { get } from "../api.js";
 import { button, element, uniqueId } from "../dom.js";
-import { FILM_KEYS } from "../film/keys.js";
+import { check, field } from "../fields.js";
+import { runFilmCommand } from "../film/commands.js";
 import { FilmMode } from "../film/mode.js";
 import { colourOf } from "../film/overlay.js";
 import { JobCard } from "../job_card.js";
@@ -23,8 +24,8 @@ class VideosPanel {
     this.list = element("div", { class: "videos", role: "group", "aria-label": "Videos" });
     this.said = element("p", { class: "said problem", role: "alert" });
     this.opening = element("p", { class: "hint", role: "status", hidden: true });
-    this.back = button("Back to the image", () => app.tabs.choose("label"), { class: "quiet framed wide", title: "Back to labelling (Esc)" });
-    this.open = element("div", { class: "film-parts", hidden: true }, ...this.#taking(), ...this.#seeing(), ...this.#exchanging(), keysList());
+    this.back = button("Back to the image", () => app.tabs.choose("label"), { class: "quiet framed wide" });
+    this.open = element("div", { class: "film-parts", hidden: true }, ...this.#taking(), ...this.#seeing(), ...this.#exchanging(), button("Keys", () => runFilmCommand(this.mode, "help"), { class: "quiet framed wide" }));
     this.element = element("section", { class: "videos-panel" }, element("h2", { text: "Videos" }), this.list, this.opening, this.said, this.back, this.open);
     const { mode } = this;
     mode.on("film", () => this.#fill());
@@ -33,6 +34,7 @@ class VideosPanel {
     mode.on("chosen frame", () => this.#fillChosen());
     mode.on("look", () => this.#fillLook());
     this.jobs.on("job", (job) => this.#news(job));
+    app.keys.on("change", () => this.#fillFrame());
     // Whoever goes to an image wants to see it.
     app.on("row", () => {
       if (mode.film) app.tabs.choose("label");
@@ -184,7 +186,7 @@ class VideosPanel {
   #fillFrame() {
     const n = this.mode.timeline.selected.size;
     this.add.disabled = n === 0 || this.app.readOnly;
-    this.add.lastElementChild.textContent = n ? `Add ${n} selected ${n === 1 ? "frame" : "frames"}` : "No frame is selected (S)";
+    this.add.lastElementChild.textContent = n ? `Add ${n} selected ${n === 1 ? "frame" : "frames"}` : `No frame is selected${this.app.keys.hint("film-select")}`;
   }
 
   #fillPoses() {
@@ -267,21 +269,4 @@ class VideosPanel {
       this.room.replaceChildren(this.#card.element);
     }
   }
-}
-
-function field(title, input) {
-  return element("div", { class: "field" }, element("label", { for: input.id, text: title }), input);
-}
-
-function check(title, input) {
-  return element("label", { class: "check" }, input, element("span", { text: title }));
-}
-
-function keysList() {
-  return element(
-    "details",
-    { class: "film-keys" },
-    element("summary", { text: "Keys" }),
-    element("dl", {}, ...FILM_KEYS.flatMap(([keys, text]) => [element("dt", {}, element("kbd", { text: keys })), element("dd", { text })])),
-  );
 }

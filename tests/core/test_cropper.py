@@ -82,6 +82,25 @@ def test_the_same_as_a_warp():
     assert np.array_equal(cropper.crop(frame, matrices)[0, ..., 0], warped)
 
 
+@pytest.mark.parametrize("scale", [0.5, 0.25, 0.3, 0.07])
+@pytest.mark.parametrize("angle", [0.0, 0.6])
+def test_crops_that_shrink_are_averages(scale, angle):
+    """A fine pattern becomes gray; without averaging, stripes come out that nobody filmed."""
+    rows, columns = np.mgrid[:500, :600]
+    frame = (255 * ((rows + columns) % 2)).astype(np.uint8)[..., None]
+    cropper = Cropper((20, 24), scale=scale, rotate=True)
+    crop = cropper.crop(frame, cropper.matrices([300.0], [250.0], [angle]))[0]
+    assert np.abs(crop.astype(float) - 127.5).max() < 45  # unaveraged, up to 127
+
+
+def test_a_crop_of_half_the_size_is_the_mean_of_four_pixels():
+    frame = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    cropper = Cropper((10, 14), scale=0.5)
+    crop = cropper.crop(frame, cropper.matrices([39.5], [29.5]))[0]  # the middle of the frame
+    fours = frame[20:40, 26:54].reshape(10, 2, 14, 2, 3).mean(axis=(1, 3))
+    assert np.abs(crop - fours).max() <= 1
+
+
 @pytest.mark.parametrize("arguments", [{"size": (0, 4)}, {"size": (4, 4), "scale": np.nan}])
 def test_impossible_crops(arguments):
     with pytest.raises(ValidationError):

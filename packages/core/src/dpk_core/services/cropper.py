@@ -73,9 +73,11 @@ class Cropper:
         return np.concatenate([linear, shift[:, :, None]], axis=2)
 
     def crop(self, frame: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-        """(n, height, width, c) uint8 crops of an (h, w, c) frame; black outside of it."""
-        import cv2
+        """(n, height, width, c) uint8 crops of an (h, w, c) frame; black outside of it.
 
+        Where crops are smaller than what they show, each pixel is the mean of what lies under it,
+        as in every resize: thin legs fade instead of breaking up.
+        """
         height, width = self.size
         crops = np.zeros((len(matrices), height, width, frame.shape[2]), np.uint8)
         for crop, matrix in zip(crops, matrices, strict=True):
@@ -84,11 +86,7 @@ class Cropper:
             ):
                 copy_piece(frame, crop, -matrix[:, 2].astype(int))
                 continue
-            warped = cv2.warpAffine(
-                frame, matrix, (width, height), flags=cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_CONSTANT,
-            )  # fmt: skip
-            crop[...] = warped.reshape(crop.shape)
+            crop[...] = _warped(frame, matrix, (width, height)).reshape(crop.shape)
         return crops
 
     @staticmethod
@@ -102,6 +100,21 @@ class Cropper:
         """(n, k, 2) points of the crops -> points of the frame; the exact inverse of `apply`."""
         linear, shift = matrices[:, :, :2], matrices[:, :, 2]
         return np.einsum("nij,nkj->nki", np.linalg.inv(linear), points - shift[:, None])
+
+
+def _warped(frame: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The (width, height) piece of a frame, black outside; averaged where it shrinks."""
+    import cv2
+
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    times = max(1, int(np.ceil(1 / scale - 1e-9)))
+    finer = times * matrix
+    finer[:, 2] += (times - 1) / 2  # (0, 0) is the centre of a pixel, not its corner
+    warped = cv2.warpAffine(
+        frame, finer, (times * size[0], times * size[1]), flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+    )  # fmt: skip
+    return warped if times == 1 else cv2.resize(warped, size, interpolation=cv2.INTER_AREA)
 
 
 def copy_piece(frame: np.ndarray, crop: np.ndarray, corner: np.ndarray) -> None:

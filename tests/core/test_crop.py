@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import attrs
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -66,6 +67,24 @@ def test_some_individuals_in_some_frames(film, tmp_path):
         assert len(reader) == 3
 
 
+def test_of_tracks_of_an_excerpt_no_more_than_it_is_cropped(film, tmp_path):
+    """Otherwise a minute out of a day would become a day of black frames."""
+    tracks = read_tracks(film[1])
+    here = np.flatnonzero((tracks.frame >= 5) & (tracks.frame < 9))
+    job = {"start": 4, "stop": 9}
+    part = attrs.evolve(tracks[here], provenance={"n_frames": 20, "job": job})
+    write_tracks(tmp_path / "part.h5", part)
+    done = crop_video(film[0], tmp_path / "part.h5", tmp_path / "a", size=16, ids=[2])
+    assert (done.n_frames, done.start) == (5, 4)
+    with VideoReader(done.videos[2]) as reader:
+        assert len(reader) == 5
+        assert reader[0].max() < 40 < reader[1].max()  # nobody in frame 4
+    whole = crop_video(
+        film[0], tmp_path / "part.h5", tmp_path / "b", size=16, ids=[2], start=0, stop=20
+    )
+    assert (whole.n_frames, whole.start) == (20, 0)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -97,4 +116,4 @@ def test_on_the_command_line(film, tmp_path):
     folder = str(tmp_path / "crops")
     done = CliRunner().invoke(app, ["crop", *map(str, film), "--size", "16", "-o", folder])
     assert done.exit_code == 0, done.output
-    assert "dots.2.mp4, 20 frames" in "".join(done.output.split("\n"))
+    assert "dots.2.mp4, 20 frames from 0 on" in "".join(done.output.split("\n"))

@@ -22,8 +22,12 @@ def command(
     ids: Annotated[
         list[int] | None, typer.Option("--id", help="Only this individual; may be repeated.")
     ] = None,
-    start: Annotated[int, typer.Option(help="The first frame, from 0.")] = 0,
-    stop: Annotated[int | None, typer.Option(help="The frame after the last one.")] = None,
+    start: Annotated[
+        int | None, typer.Option(help="The first frame, from 0. Default: as it was tracked.")
+    ] = None,
+    stop: Annotated[
+        int | None, typer.Option(help="The frame before which to stop. Default: as tracked.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace videos that are there.")] = False,
 ) -> None:
     """Write one video for each tracked animal, always in its middle.
@@ -50,4 +54,4 @@ def command(
             progress=progress,
         )
     for individual, path in done.videos.items():
-        say(f"individual {individual}: {path}, {done.n_frames} frames")
+        say(f"individual {individual}: {path}, {done.n_frames} frames from {done.start} on")

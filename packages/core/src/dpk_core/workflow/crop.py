@@ -37,10 +37,13 @@ class Cropping:
         By track id.
     n_frames
         Of each of them: as many as the video has in the range.
+    start
+        Number of the first of them in the original.
     """
 
     videos: dict[int, Path]
     n_frames: int
+    start: int = 0
 
 
 def crop_video(
@@ -52,7 +55,7 @@ def crop_video(
     rotate: bool = False,
     scale: float = 1.0,
     ids: Sequence[int] | None = None,
-    start: int = 0,
+    start: int | None = None,
     stop: int | None = None,
     overwrite: bool = False,
     progress: Progress = ignore,
@@ -77,7 +80,7 @@ def crop_video(
     ids
         Only these individuals.
     start, stop
-        Only the frames start <= i < stop.
+        Only the frames start <= i < stop. Default: those that were tracked.
 
     Raises
     ------
@@ -97,6 +100,8 @@ def crop_video(
         )
     cropper = Cropper((height, width), scale=scale, rotate=rotate)
     found = read_tracks(tracks)
+    begin, end = _tracked(found)
+    start, stop = begin if start is None else start, end if stop is None else stop
     with VideoFrames(video, start, stop) as source, ExitStack() as stack:
         check_same_video(found, tracks, source)
         rows = _chosen(found, ids, source.numbers, tracks)
@@ -122,7 +127,17 @@ def crop_video(
             progress(number - source.numbers.start + 1, len(source.numbers), "cropping")
     for i, path in videos.items():
         _write_table(path.with_suffix(".csv"), rows, matrices, i)
-    return Cropping(videos, len(source.numbers))
+    return Cropping(videos, len(source.numbers), source.numbers.start)
+
+
+def _tracked(tracks: Tracks) -> tuple[int, int | None]:
+    """First frame that was tracked, and the one after the last; all where that is not known."""
+    job = tracks.provenance.get("job")
+    known = [job.get(name) for name in ("start", "stop")] if isinstance(job, dict) else []
+    if len(known) != 2 or not all(isinstance(number, int) for number in known):
+        return 0, None
+    # Without a stop, the reader also tells of a file that was cut short behind its last frame.
+    return known[0], None if known[1] == tracks.provenance.get("n_frames") else known[1]
 
 
 def _make_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@ from dpk_core import (
 )
 from dpk_core.cli.app import app
 from dpk_core.errors import OutputExistsError, ValidationError
+from dpk_core.services.storage.video_links import read_video_facts
 from dpk_core.workflow.predict import predict_video
 from dpk_core.workflow.train import train_model
 
@@ -80,6 +81,8 @@ def test_poses_are_in_the_pixels_of_the_video(crop_model, video, tracks, tmp_pat
     np.testing.assert_array_equal(poses.keypoints[:, 1], expected + np.array([1, 0]))
     assert poses.provenance["track_names"] == {"7": "anna"}
     assert poses.provenance["n_frames"] == 40
+    with VideoReader(video) as reader:
+        assert read_video_facts(done.output)["fingerprint"] == reader.fingerprint()
 
 
 def test_turned_crops_map_back_too(crop_model, video, tracks):

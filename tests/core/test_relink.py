@@ -130,6 +130,22 @@ def test_poses_know_their_video_by_its_fingerprint(lab):
     assert describe(path)["kind"] == "poses"
 
 
+def test_poses_of_crops_know_the_video_that_was_cropped(lab):
+    """Their job is of another content than the video's."""
+    with VideoReader(lab / "old" / "walk.mp4") as reader:
+        facts = {
+            "video": "walk.mp4", "n_frames": len(reader), "height": 64, "width": 96,
+            "job": {"input": "of the crops"}, "tracks": "walk.tracks.h5",
+        }  # fmt: skip
+        known = {**facts, "video_fingerprint": reader.fingerprint()}
+    other = {**facts, "video_fingerprint": "of another"}
+    path = lab / "labels" / "walk.poses.h5"
+    for provenance, state in ((facts, "found"), (known, "found"), (other, "different")):
+        write_poses(path, attrs.evolve(sample_of("poses").read(), provenance=provenance))
+        assert relink(path, [lab / "old"])[0].state == state
+        path.unlink()
+
+
 def test_what_cannot_be_relinked(lab):
     with pytest.raises(FileMissingError, match="nothing is at"):
         relink(lab / "labels" / "set.h5", [lab / "nowhere"])

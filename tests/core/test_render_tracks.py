@@ -100,6 +100,34 @@ def test_tracks_of_another_video(video, tmp_path):
         render_video(None, video, tmp_path / "a.mp4", tracks=Tracks([12], [0], [1], [1]))
 
 
+def test_another_file_with_as_many_frames_of_that_size_is_told_of(video, tmp_path):
+    with VideoReader(video) as reader:
+        job = {"input": reader.fingerprint()}
+    known = walking(provenance={"n_frames": 12, "job": job})
+    unknown = walking(provenance={"n_frames": 12})
+    skeleton = Skeleton(("a",))
+    poses = Poses(np.full((1, 1, 2), 20.0), np.ones((1, 1)), skeleton, frames=[3],
+                  provenance={"job": {"input": "of crops"}, "tracks": "t.h5"})  # fmt: skip
+    other = tmp_path / "other.mp4"
+    with VideoWriter(other, fps=10) as writer:
+        for _ in range(12):
+            writer.write(GRAY + 1)
+    out = tmp_path / "out.mp4"
+    for drawn, tracks, film, expected in [
+        (None, known, video, False), (None, known, other, True), (None, unknown, other, False),
+        (poses, None, other, False), (poses, known, video, False), (poses, known, other, True),
+    ]:  # fmt: skip
+        done = render_video(drawn, film, out, tracks=tracks, overwrite=True)
+        assert done.of_another_file is expected
+    write_tracks(tmp_path / "t.h5", known)
+    for film, told in ((video, False), (other, True)):
+        done = CliRunner().invoke(
+            app, ["render", str(tmp_path / "t.h5"), str(film), "-o", str(out), "--force"]
+        )
+        assert done.exit_code == 0, done.output
+        assert ("is not the file that was analysed" in " ".join(done.output.split())) is told
+
+
 def test_on_the_command_line(video, tmp_path):
     write_tracks(tmp_path / "t.h5", walking())
     done = CliRunner().invoke(app, ["render", str(tmp_path / "t.h5"), str(video), "--trail", "3"])

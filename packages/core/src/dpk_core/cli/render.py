@@ -68,6 +68,12 @@ def command(
     except KeyboardInterrupt:
         note(f"Interrupted. Frames that were done are in {output.stem}.partial{output.suffix}.")
         raise typer.Exit(INTERRUPTED) from None
+    if result.of_another_file:
+        note(
+            f"{video} is not the file that was analysed, though it has as many frames of the same "
+            "size (its fingerprint differs). Encoded anew, its frames are the same; otherwise what "
+            "is drawn is of another film."
+        )
     height, width = result.size
     what = "an individual" if only_tracks else "a pose"
     bare = f", {result.n_without_pose} of them without {what}" if result.n_without_pose else ""

@@ -24,6 +24,7 @@ from dpk_core.services.drawing import (
 from dpk_core.services.imaging import resize_image, scale_keypoints, scaled_size
 from dpk_core.services.storage import describe, read_poses, read_tracks
 from dpk_core.services.storage.atomic import check_output
+from dpk_core.services.storage.video_links import video_fingerprint
 from dpk_core.tracks import Tracks
 from dpk_core.workflow.progress import Progress, ignore
 from dpk_core.workflow.track_overlay import TrackOverlay
@@ -50,12 +51,16 @@ class Rendering:
         Frames that have no pose (no track, when only tracks are drawn).
     size
         (height, width) of its frames.
+    of_another_file
+        Whether the poses or tracks are of another file than the one that was drawn on: the same
+        film encoded anew, or another film with as many frames of the same size.
     """
 
     output: Path
     n_frames: int
     n_without_pose: int
     size: tuple[int, int]
+    of_another_file: bool = False
 
 
 def render_video(
@@ -123,15 +128,19 @@ def render_video(
         raise ValidationError("expected poses, tracks or both to draw, found neither")
     rows = None if poses is None else _PosesByFrame.of(poses)
     with VideoReader(video) as reader:
+        known = []
         if rows is not None:
             _check_fit(rows, reader)
+            known.append(rows.provenance)
         numbers = _numbers(reader, start, stop)
         size = scaled_size(reader.shape[:2], comfortable_scale(reader.shape[:2], scale))
         overlay = None
         if tracks is not None:
-            overlay = TrackOverlay(
-                _read_tracks(tracks, reader), reader.shape[:2], size, trail, style
-            )
+            found = _read_tracks(tracks, reader)
+            known.append(found.provenance)
+            overlay = TrackOverlay(found, reader.shape[:2], size, trail, style)
+        prints = {video_fingerprint(provenance) for provenance in known} - {None}
+        of_another_file = bool(prints) and prints != {reader.fingerprint()}
         painter = _Painter(rows, overlay, reader.shape[:2], size, min_score, trail, legend, style)
         painter.look_back(numbers.start)
         rate = fps or reader.fps or _FPS_OF_NOTHING
@@ -148,7 +157,7 @@ def render_video(
             raise VideoError(
                 f"{error}\nThe {writer.n_frames} frames before it are in {writer.saved_path}"
             ) from error
-    return Rendering(output, writer.n_frames, painter.n_without_pose, painter.size)
+    return Rendering(output, writer.n_frames, painter.n_without_pose, painter.size, of_another_file)
 
 
 def is_tracks(path: str | PathLike[str]) -> bool:

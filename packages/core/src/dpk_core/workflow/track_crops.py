@@ -60,6 +60,7 @@ class TrackCrops(BaseFrames):
         self.fingerprint = self._digest()
         self.facts = {
             **self._video.facts,
+            "video_fingerprint": self._video.fingerprint,
             "tracks": tracks.as_posix(),
             "crop": [*cropper.size, cropper.scale, cropper.rotate],
             "track_names": found.provenance.get("track_names", {}),

@@ -12,6 +12,7 @@ from dpk_core.errors import ValidationError
 from dpk_core.poses import Poses
 from dpk_core.services.fingerprints import fingerprint
 from dpk_core.services.storage import is_complete, read_poses
+from dpk_core.services.storage.video_links import video_fingerprint
 from dpk_core.workflow.frames import FrameSource
 
 
@@ -112,8 +113,7 @@ def check_same_frames(poses: Poses, path: Path, source: FrameSource) -> None:
                 f"{path} is of another video ({facts.get('video', '?')}): {source.path} has "
                 f"{name.replace('n_', '')} {found}, not {value}"
             )
-    job = facts.get("job")
-    content = job.get("input") if isinstance(job, dict) and "tracks" not in facts else None
+    content = video_fingerprint(facts)
     if content is not None and content != source.fingerprint:
         raise ValidationError(
             f"{path} is of another video ({facts.get('video', '?')}): the content of {source.path} "

@@ -34,8 +34,20 @@ def read_video_facts(path: str | PathLike[str]) -> dict[str, Any]:
     if not isinstance(provenance.get(_VIDEO), str):
         return {}
     facts = {key: provenance.get(key) for key in (_VIDEO, "n_frames", "height", "width")}
+    return {**facts, "fingerprint": video_fingerprint(provenance)}
+
+
+def video_fingerprint(provenance: Mapping[str, Any]) -> str | None:
+    """Fingerprint of the video that poses or tracks are of; None where it is not known.
+
+    What was predicted around tracks is a job of another content than the video's: its crops.
+    """
+    own = provenance.get("video_fingerprint")
+    if isinstance(own, str):
+        return own
     job = provenance.get("job")
-    return {**facts, "fingerprint": job.get("input") if isinstance(job, dict) else None}
+    known = job.get("input") if isinstance(job, dict) and "tracks" not in provenance else None
+    return known if isinstance(known, str) else None
 
 
 def rename_videos(path: str | PathLike[str], names: Mapping[str, str]) -> None:

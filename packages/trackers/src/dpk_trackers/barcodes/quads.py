@@ -32,7 +32,9 @@ ACTIVITY = (5.0, 8.0)
 least, and at most when the whole frame is restless."""
 REST = 1.8
 """How many times the activity of half of the frame a tag's is, between those bounds."""
-CELL = 4
+HALVINGS = 2
+"""How often the differences from the neighbourhood are halved in size to measure activity."""
+CELL = 2**HALVINGS
 """Side in pixels of the cells in which activity is measured."""
 SPECK = 3
 """Side in pixels of what is left out at once, as too small for a tag."""
@@ -127,17 +129,19 @@ def _limit(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """(h, w) gray levels by which a marked pixel differs from the mean of its neighbourhood; 255,
     which none does, where too little goes on for a tag: most of a frame is ruled out."""
     # In cells of CELL x CELL pixels: how restless a place is changes slowly.
-    share = 1 / CELL
-    away = cv2.resize(
-        cv2.absdiff(smooth, mean), None, fx=share, fy=share, interpolation=cv2.INTER_AREA
-    )
+    away = cv2.absdiff(smooth, mean)
+    for _ in range(HALVINGS):  # halves are OpenCV's fastest means
+        away = cv2.resize(away, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     activity = cv2.blur(away, (3, 3))
     usual = float(np.median(activity[::2, ::2]))
     least = float(np.clip(round(REST * usual), *ACTIVITY))
     limit = np.full(activity.shape, 255, np.uint8)
     busy = cv2.dilate(activity, np.ones((3, 3), np.uint8)) >= least
     limit[busy] = CONTRAST[int(usual >= RESTLESS)]
-    return cv2.resize(limit, smooth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    # Pixels beyond the last whole cell have what is next to them.
+    limit = cv2.copyMakeBorder(limit, 0, 1, 0, 1, cv2.BORDER_REPLICATE)
+    height, width = smooth.shape
+    return limit.repeat(CELL, axis=1).repeat(CELL, axis=0)[:height, :width]
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:

@@ -33,6 +33,17 @@ def command(
     frames: Annotated[
         int, typer.Option("--frames", "-n", help="Frames to choose from a video.")
     ] = 50,
+    videos: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--videos",
+            help="A folder with videos or poses, besides those that are looked into anyway: that "
+            "of the set, videos in it, beside it, and in the folder that is named as the set is. "
+            "May be given several times.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Default: 8710 or the next free one.")
     ] = None,
@@ -87,7 +98,7 @@ def command(
     try:
         for text in store.notices:
             note(f"Note: {text}")
-        serve(store, listen(host, port), ready=ready)
+        serve(store, listen(host, port), videos=videos or (), ready=ready)
     finally:
         done = store.close()
     if read_only:

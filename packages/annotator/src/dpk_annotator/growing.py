@@ -14,10 +14,13 @@ from dpk_core.workflow.add_frames import add_frames
 MOST_AT_ONCE = 1000
 
 
-def grow(store: Store, video: Path, frames: Sequence[int]) -> list[int]:
+def grow(
+    store: Store, video: Path, frames: Sequence[int], places: Sequence[Path] = ()
+) -> list[int]:
     """Add frames of a video to a set that is open; the rows that they got.
 
-    What a model found in them, when its poses lie beside the video or the set, becomes guesses.
+    What a model found in them, when its poses lie beside the video or the set, or in one of the
+    other places, becomes guesses.
 
     Raises
     ------
@@ -37,12 +40,12 @@ def grow(store: Store, video: Path, frames: Sequence[int]) -> list[int]:
     name, sources = portable(video, store.path.parent), store.sources[: len(store)]
     rows = [i for i, one in enumerate(sources) if one.video == name and one.frame in added]
     if rows:
-        _guess(store, video, rows)
+        _guess(store, video, rows, (video.parent, store.path.parent, *places))
     return rows
 
 
-def _guess(store: Store, video: Path, rows: Sequence[int]) -> None:
-    for folder in (video.parent, store.path.parent):
+def _guess(store: Store, video: Path, rows: Sequence[int], folders: Sequence[Path]) -> None:
+    for folder in folders:
         poses = folder / f"{video.stem}.poses.h5"
         if not poses.is_file():
             continue

@@ -50,16 +50,11 @@ class Reviews:
         self._exchanging = threading.Lock()
 
     def all(self) -> list[Review]:
-        """Every file of poses in the set's folder; numbers stay while the server runs."""
-        folder = self._store.path.parent
-        try:
-            found = sorted(p for p in folder.iterdir() if p.name.endswith(POSES_SUFFIX))
-        except OSError:
-            found = []
+        """Every file of poses where videos are looked for; numbers stay while the server runs."""
+        found = self._films.places.files((POSES_SUFFIX,))
         with self._lock:
             for path in found:
-                if not path.name.startswith("."):
-                    self._numbers.setdefault(path.name, Review(len(self._numbers), path))
+                self._numbers.setdefault(str(path), Review(len(self._numbers), path))
             return [one for one in self._numbers.values() if one.path.exists()]
 
     def get(self, number: int) -> Review:

@@ -97,11 +97,8 @@ class MediaRoutes:
     def video(self, request: Request, _: dict[str, Any]) -> Response:
         film = self._film(request)
         facts = self._films.facts(film.number)
-        in_set = [
-            [row, source.frame]
-            for row, source in enumerate(self._store.sources)
-            if source.frame >= 0 and self._films.is_of(film, source.video)
-        ]
+        film = self._films.get(film.number)  # whether it is here is known now
+        in_set = [list(pair) for pair in self._films.in_set(film)]
         return Json(
             {
                 "id": film.number,
@@ -116,14 +113,20 @@ class MediaRoutes:
 
     def frame(self, request: Request, _: dict[str, Any]) -> Response:
         film, frame = self._film(request), _whole(request, "frame")
+        version = f'"{self._films.version(film.number)}"'
+        # A file may be replaced at any time, so browsers ask whether it was.
+        headers = {"cache-control": "private, no-cache", "etag": version}
+        if request.headers.get("if-none-match") == version:
+            return Response(status_code=304, headers=headers)
         content = self._films.frame(film.number, frame)
-        headers = {"cache-control": "private, max-age=3600"}
         return Response(content, media_type="image/jpeg", headers=headers)
 
     def add(self, request: Request, body: dict[str, Any]) -> Response:
         film = self._film(request)
         path = self._films.path_of(film.number)
-        return Json({"rows": grow(self._store, path, body["frames"])})
+        known = {frame for _, frame in self._films.in_set(film)}  # by whatever name
+        new = [frame for frame in body["frames"] if frame not in known]
+        return Json({"rows": grow(self._store, path, new, self._films.places.folders)})
 
     def sample(self, request: Request, body: dict[str, Any]) -> Response:
         film = self._film(request)

@@ -18,7 +18,7 @@ from dpk_annotator.new_set import is_placeholder
 from dpk_annotator.row_json import columns_json, row_json, video_names
 from dpk_annotator.schema import ROW, operation
 from dpk_annotator.skeleton_edits import SkeletonChange
-from dpk_core.services.video_paths import file_name, locate
+from dpk_core.services.video_paths import file_name
 
 MOST_HISTORY = 1000
 _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
@@ -115,14 +115,11 @@ class SetRoutes:
             raise HTTPException(404, "this is another set now; load the page again")
 
     def _videos(self) -> list[dict[str, Any]]:
-        folder = self._store.path.parent
+        names = video_names(self._store)
+        present = self._context.films.places.present(names)
         return [
-            {
-                "id": i,
-                "name": file_name(video),
-                "present": locate(video, folder) is not None,
-            }
-            for i, video in enumerate(video_names(self._store))
+            {"id": i, "name": file_name(video), "present": here}
+            for i, (video, here) in enumerate(zip(names, present, strict=True))
         ]
 
 

@@ -8,14 +8,16 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import attrs
 import uvicorn
 
 from dpk_annotator.context import Context
+from dpk_annotator.films import Films
 from dpk_annotator.security import new_token
 from dpk_annotator.server import create_app
 from dpk_annotator.store import Store
@@ -97,6 +99,7 @@ def serve(
     store: Store,
     sock: socket.socket,
     token: str | None = None,
+    videos: Sequence[Path] = (),
     ready: Callable[[Address], None] = lambda address: None,
 ) -> None:
     """Serve a set until Ctrl-C or SIGTERM; the caller closes the store.
@@ -109,12 +112,14 @@ def serve(
         From `listen`.
     token
         By default a new one.
+    videos
+        Folders in which videos and poses are looked for, besides the usual ones.
     ready
         Called when the page can be opened.
     """
     host, port = sock.getsockname()[:2]
     address = Address(host, port, new_token() if token is None else token)
-    context = Context(store)
+    context = Context(store, films=Films(store, videos))
     server = _Server(
         uvicorn.Config(
             create_app(context, address.token, host),

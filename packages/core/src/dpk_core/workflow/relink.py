@@ -107,6 +107,34 @@ def relink(
     return tuple(links)
 
 
+def why_other_video(
+    labels: AnnotationSet, rows: Sequence[int], video: str | PathLike[str]
+) -> str | None:
+    """Why a video is not the one that images of a set were taken from.
+
+    Up to five of the images are compared with the video's frames of their numbers.
+
+    Parameters
+    ----------
+    labels
+        The set.
+    rows
+        Numbers of the images.
+    video
+        The file.
+
+    Returns
+    -------
+    str or None
+        None when it is the one, as far as that shows.
+
+    Raises
+    ------
+    FileMissingError, VideoError
+    """
+    return _ImageCheck(labels, list(rows)).refuses(Path(video))
+
+
 def _places(search: Sequence[str | PathLike[str]]) -> list[Path]:
     places = [Path(place) for place in search]
     for place in places:

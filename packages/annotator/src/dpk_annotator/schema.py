@@ -179,8 +179,35 @@ _ERROR = object_schema({"error": {"type": "string"}})
 _ERROR["additionalProperties"] = True
 
 
+_REFUSED = {
+    400: "the request cannot be",
+    403: "asked without the token, or from another page",
+    404: "there is no such thing, or the set is another one now",
+    423: "nothing can be written: for looking only, or open in another program",
+    503: "too many pages are open",
+    507: "the disk is full, or a file cannot be read or written",
+}
+_REFUSED_BODY = {
+    409: "somebody else was quicker; `conflict` has both versions",
+    413: "the body is too large",
+    415: "the body is no application/json",
+}
+
+
 def _answer(text: str, media: str = "application/json") -> Schema:
     return {"description": text, "content": {media: {}}}
+
+
+def _refusals(*, of_body: bool) -> dict[str, Schema]:
+    """Every other status, with a sentence of what is wrong; 500 would be a bug."""
+    known = _REFUSED | (_REFUSED_BODY if of_body else {})
+    return {
+        str(status): {
+            "description": text,
+            "content": {"application/json": {"schema": _ERROR}},
+        }
+        for status, text in sorted(known.items())
+    }
 
 
 def operation(
@@ -204,10 +231,7 @@ def operation(
         "summary": summary,
         "responses": {
             "200": _answer("done", media),
-            "default": {
-                "description": "what is wrong, in a sentence",
-                "content": {"application/json": {"schema": _ERROR}},
-            },
+            **_refusals(of_body=body is not None),
         },
     }
     if parameters:

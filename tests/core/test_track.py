@@ -342,6 +342,44 @@ def test_on_the_command_line(video, tmp_path):
     assert "all 30 frames were tracked already" in " ".join(done.output.split())
 
 
+@pytest.mark.parametrize(
+    ("found", "taken", "said"),
+    [
+        (0, 0, "Nobody was followed: dark found nothing in 30 frames"),
+        (2, 0, "found 60 times something, with scores of at most 0.25, and first took none of it"),
+        (3, 1, "first left more than half of the 90 detections to nobody"),
+        (2, 1, ""),
+    ],
+)
+def test_on_the_command_line_it_says_why_few_are_followed(video, monkeypatch, found, taken, said):
+    def detect(self, frame):
+        return Detections([5.0] * found, [5.0] * found, score=[0.25] * found)
+
+    def update(self, number, detections, frame=None):
+        rows = detections[np.arange(taken)]
+        return Tracks(np.full(taken, number), np.arange(taken), rows.x, rows.y)
+
+    monkeypatch.setattr(Dark, "detect", detect)
+    monkeypatch.setattr(First, "update", update)
+    done = CliRunner().invoke(app, ["track", str(video), "--tracker", "first"])
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.output.split())
+    assert said in told
+    assert ("detections to nobody" in told or "Nobody was" in told) is bool(said)
+
+
+def test_what_the_tracker_was_given_is_counted_also_when_it_carries_on(video):
+    options = {"tracker": "first", "detector_settings": {"interrupt_at": 20}}
+    LOOKED_AT.clear()
+    with pytest.raises(KeyboardInterrupt):
+        track_video(video, **options)
+    done = track_video(video, **options)
+    assert (done.n_before, done.n_detections, done.best_score) == (20, 30, 1.0)
+    again = track_video(video, **options)
+    assert again.n_detections == 0
+    assert np.isnan(again.best_score)
+
+
 def test_interrupted_on_the_command_line_and_carried_on(video):
     command = ["track", str(video), "--tracker", "first", "--detector-set", "interrupt_at=20"]
     done = CliRunner().invoke(app, command)

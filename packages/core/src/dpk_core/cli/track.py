@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dpk_core.cli.console import INTERRUPTED, note, say
 from dpk_core.cli.options import assignments
 from dpk_core.cli.progress import duration
+
+if TYPE_CHECKING:
+    from dpk_core.workflow.track import Tracking
 
 
 def command(
@@ -76,6 +79,14 @@ def command(
         f"{done.output}: {done.tracks!r}, by {done.tracker} on {done.detector} in "
         f"{duration(done.seconds)} ({looked_at / done.seconds:.1f} frames/s){before}"
     )
+    if not len(done.tracks):
+        note(_nobody(done))
+    elif done.n_detections > 2 * int((~done.tracks.interpolated).sum()):
+        note(
+            f"{done.tracker} left more than half of the {done.n_detections} detections to nobody; "
+            "if these are animals, and not mistakes, it asks for higher scores than they have "
+            f"(the best is {done.best_score:.2f})."
+        )
     candidates = swap_candidates(done.tracks)
     if candidates:
         corrected = sum(c.corrected for c in candidates)
@@ -83,3 +94,17 @@ def command(
             f"{len(candidates)} meetings after which names may be exchanged, {corrected} of them "
             f"corrected: dpk swaps {done.output}"
         )
+
+
+def _nobody(done: Tracking) -> str:
+    """Why there is not a single track, as far as one can tell."""
+    if not done.n_detections:
+        return (
+            f"Nobody was followed: {done.detector} found nothing in {done.n_frames} frames. Other "
+            "settings (--detector-set) or another detector may; dpk plugins lists them."
+        )
+    return (
+        f"Nobody was followed: {done.detector} found {done.n_detections} times something, with "
+        f"scores of at most {done.best_score:.2f}, and {done.tracker} took none of it for an "
+        "animal. Train the model for longer, or ask for lower scores (--set)."
+    )

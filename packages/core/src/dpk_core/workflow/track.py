@@ -63,6 +63,9 @@ class Tracking:
         Their names.
     nothing_to_do
         Whether the output was there already.
+    n_detections, best_score
+        What the tracker was given, in all frames, and the highest score of it; 0 and NaN when the
+        output was there already.
     """
 
     output: Path
@@ -73,6 +76,8 @@ class Tracking:
     tracker: str
     detector: str
     nothing_to_do: bool = False
+    n_detections: int = 0
+    best_score: float = float("nan")
 
 
 def track_video(
@@ -165,7 +170,8 @@ def track_video(
                 log = _pose_rows(Path(poses), source, detector_settings)
             before = 0 if poses is not None else len(log)
             names = name, tracker_spec.name
-            tracks, damage = _follow(source, finding, following, log, names, progress)
+            given = _Given()
+            tracks, damage = _follow(source, finding, following, log, names, given, progress)
             noted = {k: v for k, v in tracks.provenance.items() if k != "job"}
             provenance = {**noted, "job": job, **source.facts}
             if poses is not None:
@@ -178,7 +184,9 @@ def track_video(
         if damage is not None:
             raise VideoError(_stored_before(str(damage), output)) from damage
         seconds = time.monotonic() - began
-        return Tracking(output, tracks, n, before, seconds, tracker_spec.name, name)
+        return Tracking(
+            output, tracks, n, before, seconds, tracker_spec.name, name, False, given.n, given.best
+        )
 
 
 def _stored_before(damage: str, output: Path) -> str:
@@ -273,6 +281,7 @@ def _follow(
     tracker: Tracker,
     log: DetectionsLog | PoseRows,
     names: tuple[str, str],
+    given: _Given,
     progress: Progress,
 ) -> tuple[Tracks, VideoError | None]:
     """All rows, and the damage that ended the video early, if any."""
@@ -286,7 +295,8 @@ def _follow(
         detector.prepare(_by_number(source))
     rows, damage = _Rows(), None
     for i in range(skip):
-        rows.append(_update(tracker, of_tracker, numbers[i], log.get(numbers[i]), None))
+        found = given.see(log.get(numbers[i]))
+        rows.append(_update(tracker, of_tracker, numbers[i], found, None))
         progress(i + 1, len(numbers), "tracking")
     frames = source.frames(skip)
     try:
@@ -296,7 +306,7 @@ def _follow(
                 found = _detect(detector, of_detector, frame, numbers[i])
                 log.put(numbers[i], found)
             shown = frame if tracker.uses_frames else None
-            rows.append(_update(tracker, of_tracker, numbers[i], found, shown))
+            rows.append(_update(tracker, of_tracker, numbers[i], given.see(found), shown))
             progress(i + 1, len(numbers), "tracking")
     except VideoError as error:
         damage = error
@@ -355,10 +365,10 @@ def _detect(detector: Detector, name: str, frame: np.ndarray, number: int) -> De
 
 
 def _update(
-    tracker: Tracker, name: str, number: int, found: Detections | None, frame: np.ndarray | None
+    tracker: Tracker, name: str, number: int, found: Detections, frame: np.ndarray | None
 ) -> Tracks:
     with _faults_of(name, f"at frame {number}"):
-        rows = tracker.update(number, Detections.none() if found is None else found, frame)
+        rows = tracker.update(number, found, frame)
     return _expect_tracks(rows, name, f"for frame {number}")
 
 
@@ -381,6 +391,20 @@ def _expect_tracks(given: Any, tracker: str, when: str) -> Tracks:
             f"the tracker {tracker} gave {type(given).__name__} {when}; expected dpk_core.Tracks"
         )
     return given
+
+
+class _Given:
+    """Counts what a tracker is given."""
+
+    def __init__(self) -> None:
+        self.n, self.best = 0, float("nan")
+
+    def see(self, found: Detections | None) -> Detections:
+        found = Detections.none() if found is None else found
+        self.n += len(found)
+        if len(found):
+            self.best = float(np.fmax(self.best, found.score.max()))
+        return found
 
 
 class _Rows:

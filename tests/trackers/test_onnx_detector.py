@@ -346,7 +346,16 @@ def test_files_that_are_no_detectors(tmp_path):
         OnnxDetector(five)
 
 
-@pytest.mark.parametrize("wrong", [{"threshold": 2}, {"iou": -1}, {"head": "ssd"}, {"size": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold": 2}, {"threshold": "high"}, {"threshold": True}, {"iou": -1}, {"iou": None},
+        {"head": "ssd"}, {"size": 0}, {"size": [640]}, {"size": [640, 2.5]}, {"size": "640"},
+        {"size": True}, {"count": 0}, {"count": -3}, {"count": 1.5}, {"count": float("inf")},
+        {"scale": 0}, {"scale": -1}, {"scale": np.nan}, {"scale": np.inf}, {"classes": -1},
+        {"classes": []}, {"classes": 1.5}, {"classes": "fly"}, {"classes": True},
+    ],
+)  # fmt: skip
 def test_settings_out_of_range_are_named(tmp_path, wrong):
     path = saying(tmp_path / "m.onnx", [("output0", yolov8())])
     (name,) = wrong

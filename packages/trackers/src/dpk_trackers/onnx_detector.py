@@ -92,9 +92,9 @@ class OnnxDetector(Detector):
             raise ValidationError(f"onnx: head: expected auto, {', '.join(HEADS)}, found {head!r}")
         self.path = Path(model)
         self.threshold, self.iou = _share("threshold", threshold), _share("iou", iou)
-        self.head, self.scale = head, float(scale)
-        self.classes = None if classes is None else np.atleast_1d(np.asarray(classes, int))
-        self.count = count if count is None else int(count)
+        self.head, self.scale = head, _factor(scale)
+        self.classes = None if classes is None else _classes(classes)
+        self.count = None if count is None else _whole("count", count, 1)
         self.size = None if size is None else _pair(size)
         self._session = _open(self.path)
         self._read_input()
@@ -293,13 +293,41 @@ def _open(path: Path) -> Any:
 
 
 def _share(name: str, value: float) -> float:
-    if not 0 <= float(value) <= 1:
-        raise ValidationError(f"onnx: {name}: expected a number in [0, 1], found {value}")
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ValidationError(f"onnx: {name}: expected a number in [0, 1], found {value!r}")
     return float(value)
 
 
+def _factor(scale: float) -> float:
+    if not _is_number(scale) or not 0 < scale < np.inf:
+        raise ValidationError(f"onnx: scale: expected a number above 0, found {scale!r}")
+    return float(scale)
+
+
+def _classes(classes: int | Sequence[int]) -> np.ndarray:
+    given = np.atleast_1d(np.asarray(classes))
+    if given.ndim != 1 or not len(given) or given.dtype.kind not in "iu" or given.min() < 0:
+        raise ValidationError(
+            f"onnx: classes: expected one or several whole numbers from 0, found {classes!r}"
+        )
+    return given
+
+
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
-    if int(height) < 1 or int(width) < 1:
-        raise ValidationError(f"onnx: size: expected (height, width) of at least 1, found {size}")
-    return int(height), int(width)
+    given = [size, size] if _is_number(size) else size
+    if not isinstance(given, (list, tuple)) or len(given) != 2:
+        raise ValidationError(f"onnx: size: expected [height, width] or one number, found {size!r}")
+    height, width = (_whole("size", side, 1) for side in given)
+    return height, width
+
+
+def _whole(name: str, value: float, least: int) -> int:
+    if not _is_number(value) or not least <= value < np.inf or value != int(value):
+        raise ValidationError(
+            f"onnx: {name}: expected a whole number of at least {least}, found {value!r}"
+        )
+    return int(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

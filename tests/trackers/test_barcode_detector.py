@@ -60,6 +60,13 @@ def test_what_cannot_be_made(tmp_path):
         BarcodeDetector(TAGS, speed=3)
 
 
+@pytest.mark.parametrize("ids", [[1.5], "1,2", [], True, [[1, 2]], {"a": 1}])
+def test_ids_that_are_no_numbers_of_tags(ids):
+    with pytest.raises(ValidationError, match="ids: expected numbers of tags"):
+        BarcodeDetector("DICT_4X4_50", ids=ids)
+    assert BarcodeDetector("DICT_4X4_50", ids=4).ids.tolist() == [4]
+
+
 def test_frames_without_a_tag():
     detector = BarcodeDetector(TAGS)
     for frame in (np.zeros((1, 1, 3)), np.zeros((40, 40, 1)), np.full((40, 40, 3), 255)):

@@ -65,7 +65,7 @@ class BarcodeDetector(Detector):
             tags = dictionary
         else:
             tags = TagDictionary.named(dictionary)
-        self.ids = tags.ids if ids is None else tags.choose(ids).ids
+        self.ids = tags.ids if ids is None else tags.choose(_whole(ids)).ids
         self.reader = make_reader(reader, tags, **options)
 
     def detect(self, frame: np.ndarray) -> Detections:
@@ -78,3 +78,12 @@ class BarcodeDetector(Detector):
         return Detections(
             x, y, side, side, readings.angle, np.clip(readings.score, 0, 1), readings.id
         )
+
+
+def _whole(ids: Sequence[int]) -> list[int]:
+    given = np.atleast_1d(np.asarray(ids))
+    if given.ndim != 1 or given.dtype.kind not in "iu":
+        raise ValidationError(
+            f"barcode: ids: expected numbers of tags, such as [1,2,7], found {ids!r}"
+        )
+    return given.tolist()

@@ -94,14 +94,23 @@ export class FilmBar {
   }
 
   /** On to the image that this frame is. */
-  label() {
+  async label() {
     const { mode } = this;
+    const { app } = mode;
     const [row] = mode.images;
-    if (row === undefined) mode.say(`Frame ${mode.frame} is not in the set: add it first${mode.app.keys.hint("film-add")}.`);
-    else {
-      mode.app.tabs.choose("label");
-      mode.app.go(row);
+    if (row === undefined) {
+      mode.say(`Frame ${mode.frame} is not in the set: add it first${app.keys.hint("film-add")}.`);
+      return;
     }
+    try {
+      // The news that the set has grown may come later than the answer to the one who made it grow.
+      if (row >= app.rows.length) await app.rows.load();
+    } catch (error) {
+      mode.say(`Image ${row} could not be asked for: ${error.message}.`);
+      return;
+    }
+    app.tabs.choose("label");
+    app.go(row);
   }
 
   #act() {

@@ -323,11 +323,12 @@ export class FilmMode extends Emitter {
   /** Fast is what few frames are, unless somebody says otherwise. */
   async #findFast() {
     const { poses } = this;
+    const { fast } = this.look;
     if (!poses) return;
     try {
       const { speed } = await poses.overview();
       const known = speed.filter((value) => value !== null).sort((a, b) => a - b);
-      if (poses !== this.poses || !known.length) return;
+      if (poses !== this.poses || fast !== this.look.fast || !known.length) return;
       const usual = known[Math.floor(known.length * USUAL)];
       this.set({ fast: Number(usual.toPrecision(2)) });
     } catch {

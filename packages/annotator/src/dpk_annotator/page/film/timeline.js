@@ -34,6 +34,8 @@ export class Timeline extends Emitter {
   /** @type {import("./poses.js").FilmPoses|null} */
   poses = null;
   limits = { unsure: 0.5, fast: Infinity };
+  /** Where the pointer rests. @type {PointerEvent|null} */
+  #pointer = null;
   /** @type {import("./poses.js").Columns|null} */
   #columns = null;
   #asked = 0;
@@ -197,6 +199,7 @@ export class Timeline extends Emitter {
 
   /** Say what is under the pointer. @param {PointerEvent|null} event */
   #hover(event) {
+    this.#pointer = event;
     this.readout.hidden = event === null;
     if (!event) return;
     const frame = this.#near(event) ?? this.#at(event);
@@ -237,6 +240,7 @@ export class Timeline extends Emitter {
       if (asked !== this.#asked || poses !== this.poses) return;
       this.#columns = columns;
       this.redraw();
+      if (this.#pointer) this.#hover(this.#pointer);
     } catch {
       // Asked for again with the next change of the view.
     }

@@ -162,6 +162,7 @@ class SkeletonPanel {
   }
 
   #timer = 0;
+  #asked = 0;
 
   #changed() {
     const { changed } = this.draft;
@@ -176,12 +177,16 @@ class SkeletonPanel {
 
   /** What the server says would change. */
   async #look() {
-    const draft = this.draft;
+    this.#asked += 1;
+    const { draft } = this;
+    const asked = this.#asked;
+    const late = () => draft !== this.draft || asked !== this.#asked;
     try {
       const { text } = await post("skeleton/preview", draft.body());
-      if (draft !== this.draft) return;
+      if (late()) return;
       this.preview.replaceChildren(...text.map((line) => element("li", { text: line })));
     } catch (error) {
+      if (late()) return;
       this.preview.replaceChildren(element("li", { class: "problem", text: error.message }));
     }
   }

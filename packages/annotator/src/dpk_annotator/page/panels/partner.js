@@ -153,12 +153,19 @@ class PartnerPanel {
     fill(this.network, architectures.map(({ name }) => [name, name]), "StackedDenseNet");
     fill(this.model, trained.map((name) => [name, name]), "");
     fill(this.by, by.map((name) => [name, BY[name] ?? name]), this.#wanted);
-    this.train.disabled = !architectures.length;
-    this.predict.disabled = this.model.disabled = !trained.length;
+    this.model.disabled = !trained.length;
     if (!trained.length) this.model.replaceChildren(element("option", { value: "", text: "none yet" }));
     if (!architectures.length) this.trainSaid.textContent = "No network is installed: python -m pip install dpk-models";
     this.#summary();
     this.#fillBy();
+    this.#allow();
+  }
+
+  /** What runs already cannot be begun, nor what needs a network or a model where there is none. */
+  #allow() {
+    const running = (kind) => this.jobs.running(kind) !== null;
+    this.train.disabled = running("train") || !this.network.options.length;
+    this.predict.disabled = running("predict") || this.model.disabled;
   }
 
   #summary() {
@@ -180,9 +187,7 @@ class PartnerPanel {
 
   #news(job) {
     this.#cards.get(job.id)?.update(job);
-    const running = (kind) => this.jobs.running(kind) !== null;
-    this.train.disabled = running("train") || !this.network.options.length;
-    this.predict.disabled = running("predict") || this.model.disabled;
+    this.#allow();
     if (job.state !== "running" && job.kind === "train" && job.has_result) this.#loadModels().catch(() => {});
   }
 

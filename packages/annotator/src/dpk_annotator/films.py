@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 POSES_SUFFIX = ".poses.h5"
 _OPEN = 3
-_FRAME_BYTES = 48 * 2**20
+_FRAME_BYTES = 16 * 2**20  # the page keeps what it has shown itself
 
 Stamp = tuple[int, int, int, int]
 """Device, number, size and time of change of a file: another one, or a changed one, has others."""

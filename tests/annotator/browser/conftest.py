@@ -75,7 +75,7 @@ class Served:
     def kill(self, sign: int = signal.SIGKILL) -> None:
         if self.process.poll() is None:
             self.process.send_signal(sign)
-            self.process.wait(30)
+            self.process.wait(120)
 
 
 @pytest.fixture
@@ -122,9 +122,16 @@ class Hand:
         return self.on_image()
 
     def on_image(self, row: int | None = None) -> Hand:
-        """Wait until an image (this one) is on the stage."""
+        """Wait until an image (this one) is on the stage and painted."""
         which = '[data-row]:not([data-row=""])' if row is None else f'[data-row="{row}"]'
         self.page.locator(f"#stage{which}").wait_for()
+        return self.settled()
+
+    def settled(self) -> Hand:
+        """Wait until all that has changed in the page by now is painted and has its size."""
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+        )
         return self
 
     @property
@@ -133,6 +140,7 @@ class Hand:
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a place of the image is on the page, in CSS pixels."""
+        self.settled()  # notices that come and go make the stage smaller and larger
         left, top = self.page.evaluate(
             "([x, y]) => { const box = dpk.stage.image.getBoundingClientRect();"
             " const [u, v] = dpk.stage.view.toDevice(x, y);"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
-import time
+import socket
 
 import numpy as np
 import pytest
@@ -14,17 +15,14 @@ from dpk_annotator.store import Store
 def test_a_slow_line_holds_nobody_up(serve, open_page, make_set):
     served = serve(make_set())
     hand = open_page(served)
-
-    def slowly(route):
-        time.sleep(0.6)
-        route.continue_()
-
-    hand.page.route("**/api/edit", slowly)
+    held: list = []
+    hand.page.route("**/api/edit", lambda route: held.append(route))
     for x in (10, 20, 30, 40):
         hand.click(x, 40)
     hand.page.locator(".progress", has_text="4 of 4").wait_for()
     assert hand.page.evaluate("dpk.queue.waiting.length") > 0, "shown before it is saved"
     assert hand.page.locator("#save").get_attribute("data-status") == "saving"
+    hand.page.unroute("**/api/edit")  # which lets go what is held
     hand.saved()
     assert [served.point(0, n)[0] for n in ("nose", "earL", "earR", "tail")] == pytest.approx(
         [10, 20, 30, 40], abs=0.2
@@ -99,15 +97,28 @@ def test_a_new_tab_sends_what_a_closed_one_left(serve, open_page, make_set, brow
     context.close()
 
 
+def _free_port() -> str:
+    """A port that nobody gets who asks for any: neither our servers nor the system's calls."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return str(port)
+
+
 def test_the_server_may_go_and_come_back(serve, open_page, make_set):
-    served = serve(make_set(), "--port", "8797")
+    port = _free_port()
+    served = serve(make_set(), "--port", port)
     hand = open_page(served)
     hand.press("b")
     hand.saved()
     served.kill()
     hand.click(10, 10)
     hand.page.locator('#save[data-status="offline"]').wait_for()
-    again = serve(served.path, "--port", "8797")
+    again = serve(served.path, "--port", port)
     # It has another token now: the page says what to do, and the new one has the edit.
     hand.page.locator(".notice", has_text="Open the one that dpk annotate shows").wait_for()
     hand.page.goto(again.url)

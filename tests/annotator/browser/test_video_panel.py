@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -143,9 +144,21 @@ def test_every_way_leads_to_exactly_that_frame(film, filmed):
     seen.on(210)
 
 
+def _wait_for(page, condition: Callable[[], object]) -> None:
+    """Let the page go on until this is so, at most as long as for anything else in it."""
+    for _ in range(3000):
+        if condition():
+            return
+        page.wait_for_timeout(10)
+    raise AssertionError("it took too long")
+
+
 def test_a_hand_that_drags_never_waits_for_frames_it_has_passed(film, filmed):
     seen = film(filmed).open().on(0)
-    seen.page.wait_for_timeout(300)
+    # Those around the first one are fetched ahead, in order; this is the last.
+    seen.page.wait_for_function(
+        "() => performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/10'))"
+    )
     held: list = []
     seen.page.route("**/api/videos/*/frames/*", lambda route: held.append(route))
     mouse = seen.page.mouse
@@ -153,10 +166,11 @@ def test_a_hand_that_drags_never_waits_for_frames_it_has_passed(film, filmed):
     mouse.down()
     for frame in range(105, 255, 5):
         mouse.move(*seen.place(frame))
-    seen.page.wait_for_timeout(50)
+    seen.page.locator('canvas.timeline[aria-valuenow="250"]').wait_for()
+    _wait_for(seen.page, lambda: held)
     assert [route.request.url.rsplit("/", 1)[1] for route in held] == ["100"]
     held[0].continue_()
-    seen.page.wait_for_timeout(300)
+    _wait_for(seen.page, lambda: len(held) > 1)
     assert [route.request.url.rsplit("/", 1)[1] for route in held[:2]] == ["100", "250"]
     seen.page.unroute("**/api/videos/*/frames/*")  # which lets go what is held
     seen.on(250)
@@ -185,6 +199,20 @@ def test_a_frame_comes_to_the_set_and_is_labelled_there(film, filmed):
     assert file.sources[3].frame == 42
     assert file.annotated[3].tolist() == [True, False, False]
     np.testing.assert_allclose(file.images[3][:SIDE].astype(int), _frame(42)[:SIDE], atol=20)
+
+
+def test_a_new_image_is_labelled_before_the_news_of_it_comes(serve, open_page, filmed):
+    hand = open_page(serve(filmed), wait=False)
+    hand.page.route("**/api/events*", lambda route: None)
+    seen = Film(hand.open()).open().on(0)
+    seen.type(42).on(42)
+    seen.hand.press("a")
+    seen.said("Frame 42 is image 3 now.")
+    seen.hand.press("Enter")
+    seen.hand.on_image(3)
+    seen.hand.click(20, 40)
+    seen.hand.saved()
+    assert seen.hand.served.point(3, "head")[3]
 
 
 def test_several_frames_are_selected_and_added_at_once(film, filmed):
@@ -284,11 +312,15 @@ def test_a_video_that_is_gone_or_broken_says_so(film, filmed):
 def test_poses_are_drawn_in_their_places(film, filmed, poses):
     seen = film(filmed).open().on(0)
     seen.type(100).on(100)
-    seen.page.wait_for_timeout(500)
     painted = (
         f"([x, y]) => {{ const {{ stage }} = {MODE}; const [u, v] = stage.view.toDevice(x, y);"
         " return [...stage.marksContext.getImageData(u, v, 1, 1).data]; }"
     )
+
+    def until(place: list[float], opacity: str) -> None:
+        seen.page.wait_for_function(f"place => ({painted})(place)[3] {opacity}", arg=place)
+
+    until([17, 30], "=== 255")
     first = seen.page.evaluate(painted, [17, 30])
     second = seen.page.evaluate(painted, [95, 30])
     assert first[3] == second[3] == 255
@@ -297,11 +329,9 @@ def test_poses_are_drawn_in_their_places(film, filmed, poses):
     trail = [13.5 + 8, 34]
     assert seen.page.evaluate(painted, trail)[3] == 0
     seen.page.get_by_label("Trail", exact=True).fill("100")
-    seen.page.wait_for_timeout(300)
-    assert seen.page.evaluate(painted, trail)[3] > 0
+    until(trail, "> 0")
     seen.page.get_by_label("Skeletons").uncheck()
-    seen.page.wait_for_timeout(200)
-    assert seen.page.evaluate(painted, [17, 30])[3] == 0
+    until([17, 30], "=== 0")
 
 
 def test_moments_that_are_worth_a_look_are_found(film, filmed, poses):
@@ -326,6 +356,21 @@ def test_moments_that_are_worth_a_look_are_found(film, filmed, poses):
     seen.on(240)
 
 
+def test_what_comes_late_is_told_and_changes_nothing_that_was_said(film, filmed, poses):
+    seen = film(filmed)
+    held: list = []
+    seen.page.route("**/api/poses/*/columns*", lambda route: held.append(route))
+    seen.open().on(0)
+    seen.page.get_by_label("Fast from").fill("5")
+    seen.page.mouse.move(*seen.place(150))
+    seen.page.locator(".readout", has_text="frame 150").wait_for()
+    seen.page.unroute("**/api/poses/*/columns*")  # which lets go what is held
+    seen.page.locator(".readout", has_text="frame 150, 20 %").wait_for()
+    seen.page.wait_for_function(f"async () => Boolean(await {MODE}.poses.overview())")
+    seen.hand.settled()
+    assert seen.page.evaluate(f"{MODE}.look.fast") == 5
+
+
 def test_the_timeline_is_enlarged_and_pressed(film, filmed, poses):
     seen = film(filmed).open().on(0)
     box = seen.page.locator("canvas.timeline").bounding_box()
@@ -334,9 +379,10 @@ def test_the_timeline_is_enlarged_and_pressed(film, filmed, poses):
     seen.page.locator(".readout", has_text="frame 150, 20 %").wait_for()
     for _ in range(4):
         seen.page.mouse.wheel(0, -200)
-    seen.page.wait_for_timeout(300)
+    seen.page.wait_for_function(
+        f"() => {{ const [start, stop] = {MODE}.timeline.range; return stop - start < 60; }}"
+    )
     start, stop = seen.page.evaluate(f"{MODE}.timeline.range")
-    assert stop - start < 60
     assert start < 150 < stop
     seen.page.mouse.click(*middle)
     seen.on(150)
@@ -366,6 +412,8 @@ def test_identities_are_exchanged_from_here_on_and_taken_back(film, filmed, pose
     # Pressed in the picture: the one pressed last takes the place of the one before it.
     seen.page.evaluate(f"{MODE}.choose([0, 0])")
     assert exchange.is_disabled()
+    # They are fetched anew after an exchange; until then there is nothing to press.
+    seen.page.wait_for_function(f"() => {MODE}.poses.at(280) !== null")
     u, v = seen.page.evaluate(f"{MODE}.stage.view.toDevice(108, 34)")
     box = seen.page.locator("#film").bounding_box()
     seen.page.mouse.click(box["x"] + u, box["y"] + v)

@@ -127,6 +127,7 @@ export class FilmMode extends Emitter {
     this.#leaveFilm();
     this.film = film;
     this.painted = -1;
+    this.host.dataset.frame = "";
     this.stage.show(null, null);
     this.stage.view.fit();
     this.#frames = new Frames(id, film.n_frames, (number, picture) => this.#show(number, picture), (number, error) => this.#fail(number, error));

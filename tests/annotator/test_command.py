@@ -39,7 +39,7 @@ class Annotating:
         self.port, self.path = int(found[1]), found[2]
 
     def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
 
     def ask(self, method: str, path: str, value: object = None) -> tuple[int, object]:
         connection = self.connection()
@@ -53,7 +53,7 @@ class Annotating:
 
     def stop(self, number: int = signal.SIGINT) -> tuple[int, str]:
         self.process.send_signal(number)
-        _, told = self.process.communicate(timeout=60)
+        _, told = self.process.communicate(timeout=300)
         return self.process.returncode, told
 
 
@@ -75,8 +75,8 @@ def test_edits_are_in_the_file_after_the_end(labels_file: Path, number: int) -> 
     events = stream.getresponse()
     assert events.readline() == b"retry: 1000\n"
     assert running.ask("POST", "api/edit", flagged(3))[0] == 200
-    heard = [events.readline() for _ in range(6)]
-    assert b"event: changed\n" in heard
+    # Among them are pings, the more the longer it took.
+    assert b"event: changed\n" in (events.readline() for _ in range(100))
     code, told = running.stop(number)
     assert code == 0
     assert "is up to date" in told
@@ -104,7 +104,7 @@ def test_two_servers_on_one_set_share_the_journal(labels_file: Path) -> None:
     thread = threading.Thread(target=hear)
     thread.start()
     assert one.ask("POST", "api/edit", flagged(2, client="anna"))[0] == 200
-    assert changed.wait(30), heard
+    assert changed.wait(300), heard
     row = two.ask("GET", "api/rows/2")[1]
     assert row["points"]["head"] == [2, 9, 2, True]
     assert two.ask("POST", "api/edit", flagged(4, 1, "ben"))[0] == 200

@@ -104,14 +104,14 @@ def test_a_job_outlives_a_server_that_was_killed(tmp_path, monkeypatch):
         from pathlib import Path
         from dpk_annotator import jobs
         popen = subprocess.Popen
-        sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+        sleep = [sys.executable, "-c", "import time; time.sleep(900)"]
         subprocess.Popen = lambda command, **options: popen(sleep, **options)
         made = jobs.Jobs(Path({str(tmp_path / "jobs")!r}))
         made.start("train", ["train"], {{}})
         os.kill(os.getpid(), signal.SIGKILL)
     """
     lines = "\n".join(line.strip() for line in program.strip().splitlines())
-    done = subprocess.run([sys.executable, "-c", lines], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", lines], check=False, timeout=300)
     assert done.returncode == -signal.SIGKILL
     jobs = Jobs(tmp_path / "jobs")
     number = json.loads((tmp_path / "jobs" / "1" / "job.json").read_text())["process"]
@@ -137,17 +137,22 @@ def test_a_process_number_that_another_program_has_got_is_no_job(tmp_path):
     jobs.close()
 
 
-def test_asked_twice_it_ends_at_once(jobs, monkeypatch):
-    deaf = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True)"
+@pytest.fixture
+def deaf(monkeypatch):
+    """Every job is a process that runs on for long and hears no wish to end."""
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     monkeypatch.setattr(
         jobs_module,
         "_launch",
         lambda command, folder: subprocess.Popen(
-            [sys.executable, "-c", deaf + "; time.sleep(60)"],
+            [sys.executable, "-c", code + "; print(1, flush=True); time.sleep(900)"],
             stdout=(folder / "log.txt").open("wb"),
             start_new_session=True,
         ),
     )
+
+
+def test_asked_twice_it_ends_at_once(jobs, deaf):
     job = jobs.start("predict", [], {})
     wait_for(lambda: job.log())
     jobs.stop(1)
@@ -156,7 +161,7 @@ def test_asked_twice_it_ends_at_once(jobs, monkeypatch):
     assert ended(jobs, job).state == STOPPED
 
 
-def test_two_threads_begin_one_training(jobs):
+def test_two_threads_begin_one_training(jobs, deaf):
     failures = []
 
     def begin():
@@ -170,6 +175,8 @@ def test_two_threads_begin_one_training(jobs):
         thread.start()
     for thread in threads:
         thread.join()
+    for _ in range(2):
+        jobs.stop(1)
     assert len(failures) == 3
 
 

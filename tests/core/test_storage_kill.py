@@ -60,14 +60,16 @@ def test_updates_survive_kills(tmp_path):
     write_annotations(path, truth)
     update_annotations(path, np.arange(40), keypoints=np.zeros((40, 3, 2)))
     rng = np.random.default_rng(0)
-    last = 0.0
+    last, longest = 0.0, 0.08
     for round_ in range(1, 41):
-        assert kill_after(rng.uniform(0.01, 0.08), update_for_ever, path, 1000 * round_)
+        assert kill_after(rng.uniform(0.01, longest), update_for_ever, path, 1000 * round_)
         found = read_annotations(path)
         values = np.unique(found.keypoints)
         assert len(values) == 1
         assert values[0] >= last
         last = values[0]
+        if not last:  # a machine so slow, or so busy, that nothing was done yet
+            longest = min(10.0, 1.5 * longest)
         assert np.array_equal(found.images[39], truth.images[39])
     assert last >= 1000
     append_annotations(path, dot_annotations(1))
@@ -87,16 +89,18 @@ def test_appended_images_survive_kills(tmp_path):
     one = dot_annotations(1)
     write_annotations(path, attrs.evolve(one, keypoints=np.zeros((1, 3, 2))))
     rng = np.random.default_rng(2)
-    before = 1
+    before, longest = 1, 0.08
     for _ in range(30):
-        assert kill_after(rng.uniform(0.01, 0.08), append_for_ever, path, one)
+        assert kill_after(rng.uniform(0.01, longest), append_for_ever, path, one)
         found = read_annotations(path)
         assert len(found) >= before
         before = len(found)
+        if before == 1:
+            longest = min(10.0, 1.5 * longest)
         expected = np.broadcast_to(np.arange(before)[:, None, None], (before, 3, 2))
         assert np.array_equal(found.keypoints, expected)
         assert (found.images[:] == one.images).all()
-    assert before > 1  # a slow machine gets few done between kills
+    assert before > 1
     append_annotations(path, one)
     assert [p.name for p in tmp_path.iterdir() if ".partial" in p.name] == []
 
@@ -143,7 +147,7 @@ def test_two_writers_lose_no_update(tmp_path):
     write_annotations(path, dot_annotations(1))
     processes = [start(APPEND_SETS, path, i) for i in range(3)]
     for process in processes:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     found = read_annotations(path)
     assert len(found) == 1 + 3 * 6

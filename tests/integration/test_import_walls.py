@@ -107,6 +107,7 @@ def test_importing_is_light(package):
 
 
 def test_importing_core_is_quick():
-    code = "import time; t = time.perf_counter(); import dpk_core; print(time.perf_counter() - t)"
-    # The best of several: what counts is the work to be done, not what else the machine does.
-    assert min(float(_in_new_process(code)) for _ in range(5)) < 0.3
+    # Of the processor's time: what counts is the work to be done, not what else the machine does.
+    clock = "time.process_time()"
+    code = f"import time; t = {clock}; import dpk_core; print({clock} - t)"
+    assert min(float(_in_new_process(code)) for _ in range(3)) < 0.3

@@ -350,7 +350,7 @@ def test_two_processes_at_once_lose_no_edit(labels_file: Path) -> None:
     ]  # fmt: skip
     revisions = []
     for worker in workers:
-        told, _ = worker.communicate(timeout=60)
+        told, _ = worker.communicate(timeout=600)
         assert worker.returncode == 0
         revisions += [int(line.split()[1]) for line in told.splitlines()[1:]]
     assert sorted(revisions) == list(range(1, 2 * n + 1))

@@ -127,7 +127,7 @@ def test_frames_come_while_others_do_and_while_the_file_is_brought_up_to_date(
     monkeypatch.setattr(growing, "add_frames", slowly)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(grow, store, video, [7, 33])
-        assert first_is_there.wait(20)
+        assert first_is_there.wait(300)
         pool.submit(store.save)
         second = pool.submit(grow, store, video, [8, 33])
         assert (first.result(), second.result()) == ([6, 7], [8])

@@ -64,7 +64,7 @@ def test_both_are_written_into_a_new_set(client, served, other, labels_file) -> 
     answer = client.post("api/merge", {"id": 0, "prefer": "second"}).json
     assert (answer["kind"], answer["settings"]["output"]) == ("merge", "labels+ben.h5")
     jobs = served.partner.jobs
-    until = time.monotonic() + 120
+    until = time.monotonic() + 600
     while jobs.get(answer["id"]).state == RUNNING:
         assert time.monotonic() < until
         time.sleep(0.05)

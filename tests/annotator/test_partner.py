@@ -47,7 +47,7 @@ def partner(labels):
 
 
 def ended(partner, job):
-    until = time.monotonic() + 400
+    until = time.monotonic() + 900
     while partner.jobs.get(job.number).state == RUNNING:
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -57,7 +57,7 @@ def ended(partner, job):
 
 
 def taken(partner, job):
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not (job.folder / "taken").exists():
         assert time.monotonic() < until
         time.sleep(0.02)

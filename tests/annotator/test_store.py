@@ -95,7 +95,7 @@ def test_the_file_follows_in_the_background(labels_file: Path, monkeypatch) -> N
     with Store.open(labels_file) as store:
         store.on_saved = lambda revision: saved.set()
         store.apply(MOVE, 0, "me")
-        assert saved.wait(20)
+        assert saved.wait(300)
         assert read_annotations(labels_file).keypoints[2, 0].tolist() == [3, 4]
         assert store.image(2).shape == (24, 32, 1), "images are read from the new file"
 

@@ -591,7 +591,7 @@ def test_doctor_tells_versions_and_what_is_broken(broken_plugin, monkeypatch):
 def test_doctor_outlives_a_backend_that_hangs_and_names_what_is_missing(monkeypatch):
     from dpk_core.cli import doctor
 
-    monkeypatch.setattr(doctor, "_ASK_KERAS", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor, "_ASK_KERAS", "import time; time.sleep(900)")
     monkeypatch.setattr(doctor, "_FOR_TRAINING", {})
     monkeypatch.setattr(doctor, "_OURS", ("dpk-core", "dpk-something-else"))
     findings = {finding.subject: finding for finding in doctor.examine(0.2)}

@@ -99,7 +99,7 @@ def test_of_several_processes_one_makes_it_and_the_others_wait(tmp_path):
 
     processes = [in_fork(ask) for _ in range(4)]
     for process in processes:
-        process.join(30)
+        process.join(300)
     assert [process.exitcode for process in processes] == [0] * 4
     assert len(list(tmp_path.glob("maker*"))) == 1
 
@@ -111,12 +111,12 @@ def test_waiting_has_an_end(monkeypatch):
     def hang():
         def make(path):
             sender.send("making")
-            time.sleep(60)
+            time.sleep(900)
 
         Conversion("a hash", ".onnx").get(make)
 
     process = in_fork(hang)
-    assert receiver.poll(20)
+    assert receiver.poll(300)
     monkeypatch.setattr(module, "_LONGEST_WAIT", 0.1)
     with pytest.raises(OutputError, match="another process has been converting"):
         Conversion("a hash", ".onnx").get(never)
@@ -241,7 +241,7 @@ def test_a_killed_making_is_begun_anew(cache):
         Conversion("a hash", ".onnx").get(make)
 
     process = in_fork(die)
-    process.join(20)
+    process.join(300)
     assert process.exitcode == -signal.SIGKILL
     conversion = Conversion("a hash", ".onnx")
     assert not conversion.is_made
@@ -319,7 +319,7 @@ def _as_nobody(function):
             sender.send((type(error).__name__, str(error)))
 
     process = in_fork(attempt)
-    assert receiver.poll(30), "the process died without a word"
+    assert receiver.poll(300), "the process died without a word"
     answer = receiver.recv()
     process.join()
     return answer

@@ -65,7 +65,7 @@ def test_it_is_refused_with_a_reason(locked, name, tmp_path):
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_attempt, args=(name, locked / name, sender))
     process.start()
-    assert receiver.poll(30), "the writing process died without a word"
+    assert receiver.poll(300), "the writing process died without a word"
     answer = receiver.recv()
     process.join()
     assert answer.startswith("OutputError"), answer

@@ -286,7 +286,8 @@ def test_it_plays_by_the_clock(film, filmed):
     seen.hand.press("Space")
     seen.button("Pause").wait_for()
     seen.page.evaluate(f"{MODE}.player.setSpeed(0.25)")  # not at its end before the hand is there
-    seen.page.wait_for_function(f"{MODE}.frame > 5")
+    early = "".join(f':not([aria-valuenow="{frame}"])' for frame in range(6))
+    seen.page.locator(f"canvas.timeline{early}").wait_for()
     seen.hand.press("Space")
     seen.button("Play").wait_for()
     frame = int(seen.page.get_by_label("Number of the frame").input_value())

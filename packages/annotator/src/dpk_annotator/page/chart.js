@@ -1,5 +1,6 @@
 /** Learning curves: how loss and error fall from epoch to epoch. */
 
+import { multiples, roundStep } from "./axis.js";
 import { element, svg } from "./dom.js";
 
 /** @typedef {{epoch: number, loss: number|null, val_loss: number|null, val_error_px: number|null}} Epoch */
@@ -13,6 +14,8 @@ const TOP = 6;
 const BOTTOM = 16;
 /** Where the largest is so many times the smallest, steps of the scale multiply. */
 const WIDE = 8;
+/** A step may be so much smaller than half of the scale. */
+const SLACK = 0.7;
 
 /** @type {{title: string, lines: Line[]}[]} */
 const PLOTS = [
@@ -129,12 +132,8 @@ function decades(low, high) {
 
 /** Round numbers between two, about three. */
 function rounds(bottom, top) {
-  const raw = (top - bottom) / 2;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= raw * 0.7) ?? power;
-  const ticks = [];
-  for (let tick = Math.ceil(bottom / step) * step; tick <= top + step * 0.999; tick += step) ticks.push(Number(tick.toPrecision(12)));
-  return ticks;
+  const step = roundStep(((top - bottom) / 2) * SLACK);
+  return multiples(bottom, top + step * (1 - 1e-3), step);
 }
 
 /** @param {number} value */

@@ -3,8 +3,10 @@
  * are in the set, and where one is. Pressed or dragged it goes there; the wheel enlarges.
  */
 
+import { multiples, roundStep } from "../axis.js";
 import { element } from "../dom.js";
 import { Emitter } from "../emitter.js";
+import { Ink } from "../ink.js";
 
 const RULER = 16;
 const LANE = 26;
@@ -42,7 +44,8 @@ export class Timeline extends Emitter {
   #timer = 0;
   #frame = 0;
   #dragging = false;
-  #colours = /** @type {Record<string, string>} */ ({});
+  /** @type {Ink} */
+  #ink;
 
   constructor() {
     super();
@@ -61,6 +64,7 @@ export class Timeline extends Emitter {
       },
     });
     this.canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    this.#ink = new Ink(this.canvas);
     this.readout = element("p", { class: "readout", hidden: true });
     this.element = element("div", { class: "timeline-room" }, this.canvas, this.readout);
     new ResizeObserver(() => {
@@ -96,7 +100,7 @@ export class Timeline extends Emitter {
 
   /** Colours may be others now. */
   dress() {
-    this.#colours = {};
+    this.#ink.forget();
     this.redraw();
   }
 
@@ -263,11 +267,6 @@ export class Timeline extends Emitter {
     this.redraw();
   }
 
-  #colour(name) {
-    this.#colours[name] ??= getComputedStyle(this.canvas).getPropertyValue(`--${name}`).trim() || "gray";
-    return this.#colours[name];
-  }
-
   #draw() {
     this.#frame = 0;
     const { canvas } = this;
@@ -296,15 +295,13 @@ export class Timeline extends Emitter {
 
   #drawRuler(context, width) {
     const [from, to] = this.range;
-    const raw = ((to - from) * APART) / Math.max(1, width);
-    const power = 10 ** Math.floor(Math.log10(Math.max(1, raw)));
-    const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= raw) ?? 10 * power;
-    context.fillStyle = this.#colour("soft");
-    context.strokeStyle = this.#colour("line");
+    const step = roundStep(Math.max(1, ((to - from) * APART) / Math.max(1, width)));
+    context.fillStyle = this.#ink.colour("soft");
+    context.strokeStyle = this.#ink.colour("line");
     context.lineWidth = 1;
     context.textBaseline = "middle";
     context.beginPath();
-    for (let frame = Math.ceil(from / step) * step; frame < to; frame += step) {
+    for (const frame of multiples(from, to, step)) {
       const x = Math.round(this.#x(frame + 0.5, width)) + 0.5;
       context.moveTo(x, 2);
       context.lineTo(x, this.height - OVERVIEW - GAP);
@@ -317,7 +314,7 @@ export class Timeline extends Emitter {
   /** Bars as high as the values; what is beyond the limit stands out. */
   #drawLane(context, width, top, name) {
     const columns = this.#columns;
-    context.fillStyle = this.#colour("sunk");
+    context.fillStyle = this.#ink.colour("sunk");
     context.fillRect(0, top, width, LANE);
     const low = name === "confidence";
     if (columns) {
@@ -325,7 +322,7 @@ export class Timeline extends Emitter {
       const most = low ? 1 : values.reduce((best, value) => Math.max(best, value ?? 0), 0) || 1;
       const { frames_per_bin: wide, start } = columns;
       for (const beyond of [false, true]) {
-        context.fillStyle = this.#colour(beyond ? (low ? "warn" : "bad") : "accent");
+        context.fillStyle = this.#ink.colour(beyond ? (low ? "warn" : "bad") : "accent");
         context.globalAlpha = beyond ? 1 : 0.55;
         context.beginPath();
         values.forEach((value, i) => {
@@ -345,21 +342,21 @@ export class Timeline extends Emitter {
     const text = low ? "lowest confidence" : "highest speed";
     const across = context.measureText(text).width;
     context.globalAlpha = 0.8;
-    context.fillStyle = this.#colour("panel");
+    context.fillStyle = this.#ink.colour("panel");
     context.fillRect(2, top + 2, across + 8, FONT + 3);
     context.globalAlpha = 1;
-    context.fillStyle = this.#colour("text");
+    context.fillStyle = this.#ink.colour("text");
     context.fillText(text, 6, top + 2 + (FONT + 3) / 2);
   }
 
   #drawMarks(context, width, top) {
     const [from, to] = this.range;
     const seen = (frame) => frame + 1 > from && frame < to;
-    context.fillStyle = this.#colour("good");
+    context.fillStyle = this.#ink.colour("good");
     for (const frame of this.inSet.keys()) {
       if (seen(frame)) context.fillRect(this.#x(frame + 0.5, width) - 1.5, top + 1, 3, MARKS - 2);
     }
-    context.strokeStyle = this.#colour("accent");
+    context.strokeStyle = this.#ink.colour("accent");
     context.lineWidth = 1.6;
     for (const frame of this.selected) {
       if (!seen(frame)) continue;
@@ -373,9 +370,9 @@ export class Timeline extends Emitter {
   #drawOverview(context, width, top) {
     const [from, to] = this.range;
     if (to - from >= this.n) return;
-    context.fillStyle = this.#colour("sunk");
+    context.fillStyle = this.#ink.colour("sunk");
     context.fillRect(0, top, width, OVERVIEW);
-    context.fillStyle = this.#colour("soft");
+    context.fillStyle = this.#ink.colour("soft");
     context.fillRect((from / this.n) * width, top, Math.max(8, ((to - from) / this.n) * width), OVERVIEW);
   }
 
@@ -384,11 +381,11 @@ export class Timeline extends Emitter {
     const [left, right] = [this.#x(this.frame, width), this.#x(this.frame + 1, width)];
     if (right - left > 3) {
       context.globalAlpha = 0.16;
-      context.fillStyle = this.#colour("text");
+      context.fillStyle = this.#ink.colour("text");
       context.fillRect(left, 0, right - left, bottom);
       context.globalAlpha = 1;
     }
-    context.fillStyle = this.#colour("text");
+    context.fillStyle = this.#ink.colour("text");
     context.fillRect(x - 1, 0, 2, bottom);
     context.beginPath();
     context.moveTo(x - 5, 0);

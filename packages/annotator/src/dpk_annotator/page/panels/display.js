@@ -2,6 +2,7 @@
 
 import { NO_ADJUSTMENT } from "../adjust.js";
 import { button, element, uniqueId } from "../dom.js";
+import { check, field } from "../fields.js";
 
 /** @type {import("../panels.js").Panel} */
 export const displayPanel = { id: "display", title: "Display", icon: "M8 2.2a5.8 5.8 0 1 0 0 11.6 5.8 5.8 0 0 0 0-11.6v11.6M8.2 5h4.6M8.2 8h5.4M8.2 11h4.6", create: (app) => ({ element: build(app) }) };
@@ -20,12 +21,12 @@ function build(app) {
     choice("Names", { auto: "Where there is room", all: "All", active: "The active one", none: "None" }, () => settings.values.names, (names) => settings.set({ names })),
     choice("Colours of the page", { system: "As the system", light: "Light", dark: "Dark" }, () => settings.values.theme, (theme) => settings.set({ theme })),
   ];
-  const checks = [
-    check("Loupe beside the pointer", () => settings.values.loupe, (loupe) => settings.set({ loupe })),
-    check("Guesses of the model", () => settings.values.guesses, (guesses) => settings.set({ guesses })),
-    check("After a click, on to the next keypoint", () => settings.values.advance, (advance) => settings.set({ advance })),
+  const ticks = [
+    tick("Loupe beside the pointer", () => settings.values.loupe, (loupe) => settings.set({ loupe })),
+    tick("Guesses of the model", () => settings.values.guesses, (guesses) => settings.set({ guesses })),
+    tick("After a click, on to the next keypoint", () => settings.values.advance, (advance) => settings.set({ advance })),
   ];
-  const all = [...sliders, ...choices, ...checks];
+  const all = [...sliders, ...choices, ...ticks];
   settings.on("change", () => all.forEach((each) => each.fill()));
   return element(
     "section",
@@ -37,7 +38,7 @@ function build(app) {
     element("h2", { text: "Labels" }),
     sliders[3].element,
     choices[0].element,
-    ...checks.map((each) => each.element),
+    ...ticks.map((each) => each.element),
     element("h2", { text: "Page" }),
     choices[1].element,
     button("Keys…", () => app.run("help"), { class: "quiet framed wide" }),
@@ -70,14 +71,14 @@ function choice(title, options, read, write) {
     select.value = read();
   };
   fill();
-  return { fill, element: element("div", { class: "field" }, element("label", { for: id, text: title }), select) };
+  return { fill, element: field(title, select) };
 }
 
-function check(title, read, write) {
+function tick(title, read, write) {
   const input = element("input", { type: "checkbox", on: { change: () => write(input.checked) } });
   const fill = () => {
     input.checked = read();
   };
   fill();
-  return { fill, element: element("label", { class: "check" }, input, element("span", { text: title })) };
+  return { fill, element: check(title, input) };
 }

@@ -2,6 +2,7 @@
 
 import { get, post } from "../api.js";
 import { button, element, uniqueId } from "../dom.js";
+import { field } from "../fields.js";
 import { JobCard } from "../job_card.js";
 import { jobsOf } from "../jobs.js";
 
@@ -147,8 +148,4 @@ class MergePanel {
       this.room.replaceChildren(this.#card.element);
     }
   }
-}
-
-function field(title, input) {
-  return element("div", { class: "field" }, element("label", { for: input.id, text: title }), input);
 }

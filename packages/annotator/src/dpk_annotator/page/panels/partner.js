@@ -2,6 +2,7 @@
 
 import { get, thumbnailAddress } from "../api.js";
 import { button, element, uniqueId } from "../dom.js";
+import { check, field } from "../fields.js";
 import { JobCard } from "../job_card.js";
 import { jobsOf } from "../jobs.js";
 import { confirmable } from "../labels.js";
@@ -81,7 +82,7 @@ class PartnerPanel {
         { class: "more" },
         element("summary", { text: "More" }),
         field("Scale of the images", this.scale),
-        element("label", { class: "check" }, this.graph, element("span", { text: "Learn the posture graph, too" })),
+        check("Learn the posture graph, too", this.graph),
       ),
       this.train,
       this.trainSaid,
@@ -320,11 +321,6 @@ const problem = () => element("p", { class: "said problem", role: "alert" });
 
 /** What the server says, as a sentence. @param {string} text */
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
-
-/** @param {string} title @param {HTMLElement} input */
-function field(title, input) {
-  return element("div", { class: "field" }, element("label", { for: input.id, text: title }), input);
-}
 
 /** Put choices into a list, and keep the one that was chosen. */
 function fill(select, choices, preferred) {

@@ -223,6 +223,40 @@ def test_a_turned_box_without_an_area_overlaps_none():
     assert distinct(boxes, 0.5, np.zeros(3)).tolist() == [0, 1, 2]
 
 
+def test_oriented_boxes_of_a_network_that_removes_duplicates_itself(tmp_path):
+    """As Ultralytics exports them with nms=True: the middle, the extent, score, class, angle."""
+    array = np.zeros((1, 300, 7))
+    array[0, 0] = 40, 30, 20, 10, 0.9, 0, 0.5
+    array[0, 1] = 41, 30, 20, 10, 0.8, 0, 0.5  # what it keeps is kept
+    metadata = {"names": "{0: 'fly'}", "task": "obb"}
+    path = saying(tmp_path / "m.onnx", [("output0", array)], metadata=metadata)
+    found = OnnxDetector(path).detect(FRAME)
+    np.testing.assert_allclose(found.x, [39.5, 40.5], atol=1e-4)
+    np.testing.assert_allclose(found.width, [20, 20], atol=1e-4)
+    np.testing.assert_allclose(found.angle, [0.5, 0.5], atol=1e-6)
+
+
+def test_poses_and_masks_of_a_network_that_removes_duplicates_itself(tmp_path):
+    array = np.zeros((1, 300, 12))
+    array[0, :3, :6] = end2end()[0, :3]
+    array[0, 0, 6:] = 35, 30, 0.9, 45, 31, 0.1
+    metadata = {"names": "{0: 'fly', 1: 'bee'}", "task": "pose", "kpt_shape": "[2, 3]"}
+    path = saying(tmp_path / "pose.onnx", [("output0", array)], metadata=metadata)
+    found = OnnxDetector(path).detect(FRAME)
+    check_two(found)
+    np.testing.assert_allclose(found.keypoints[0], [[34.5, 29.5], [np.nan, np.nan]])
+    masks = np.concatenate([end2end(), np.ones((1, 30, 32))], axis=2)
+    values = [("output0", masks), ("output1", np.zeros((1, 32, 24, 32)))]
+    told = {"names": "{0: 'fly', 1: 'bee'}", "task": "segment"}
+    check_two(OnnxDetector(saying(tmp_path / "s.onnx", values, metadata=told)).detect(FRAME))
+
+
+def test_rows_that_are_too_short_for_what_the_metadata_say(tmp_path):
+    path = saying(tmp_path / "m.onnx", [("o", end2end())], metadata={"task": "obb"})
+    with pytest.raises(ModelFileError, match=r"expected rows of 7 numbers \(task obb\), found 6"):
+        OnnxDetector(path, head="end2end").detect(FRAME)
+
+
 def test_masks_of_segmentation_models_are_left_out(tmp_path):
     values = [("output0", yolov8(2, extra=32)), ("output1", np.zeros((1, 32, 24, 32)))]
     metadata = {"names": "{0: 'fly', 1: 'bee'}", "task": "segment"}

@@ -20,7 +20,7 @@ from dpk_core.errors import (
 from dpk_core.geometry import Transform, crop, identity, resize
 from dpk_core.interfaces import Detector
 from dpk_trackers.background_model import to_gray
-from dpk_trackers.onnx_heads import HEADS, Candidates, head_of, read_outputs
+from dpk_trackers.onnx_heads import HEADS, Candidates, read_outputs
 from dpk_trackers.turned_boxes import turned_iou
 
 INSTALL = "python -m pip install 'dpk-trackers[onnx]'"
@@ -103,8 +103,7 @@ class OnnxDetector(Detector):
         way = self._way(frame.shape[:2])
         outputs = self._run(self._tensor(frame, way))
         try:
-            head = head_of(outputs, way.target_size) if self.head == "auto" else self.head
-            found = read_outputs(outputs, way.target_size, head, self._metadata)
+            found = read_outputs(outputs, way.target_size, self.head, self._metadata)
         except ModelFileError as error:
             raise ModelFileError(f"onnx: {self.path}: {error}") from None
         return _to_frame(self._chosen(found), way)

@@ -11,7 +11,9 @@ its top-left pixel:
 - ``yolov5``: (1, n, 5 + c): cx, cy, w, h, objectness, a score for each class; the score is their
   product. YOLOv5's and v7's export (``yolov5/models/yolo.py``, ``Detect``).
 - ``end2end``: (1, n, 6): x0, y0, x1, y1, score, class; duplicates are gone already. YOLOv10, and
-  Ultralytics' export with ``nms=True``.
+  Ultralytics' export with ``nms=True`` (``ultralytics/engine/exporter.py``, ``NMSModel``). Where
+  the metadata say so, keypoints or coefficients of masks follow; oriented boxes are cx, cy, w, h,
+  score, class, angle.
 - ``faster-rcnn``: outputs of their own for boxes (n, 4) x0, y0, x1, y1, scores (n,), labels (n,):
   torchvision's detection models, ``torchvision/models/detection/faster_rcnn.py``.
 """
@@ -31,6 +33,10 @@ HEADS = ("yolov5", "yolov8", "end2end", "faster-rcnn")
 _STRIDES = (8, 16, 32)
 _ANCHORS = 3
 """Boxes that YOLOv5 predicts in each cell."""
+_MOST_END2END = 1000
+"""Detections that a network gives that removes duplicates itself; usually 300."""
+_COEFFICIENTS = 32
+"""Of a mask, in Ultralytics' models."""
 
 
 @attrs.frozen(eq=False)
@@ -86,7 +92,7 @@ def read_outputs(
     ModelFileError
         On outputs of other forms, NaN, scores outside [0, 1].
     """
-    head = head_of(outputs, input_size) if head == "auto" else head
+    head = head_of(outputs, input_size, metadata) if head == "auto" else head
     if head == "faster-rcnn":
         found = _separate(outputs)
     else:
@@ -98,11 +104,15 @@ def read_outputs(
         elif head == "yolov5":
             found = _yolov5(array)
         else:
-            found = _end2end(array)
+            found = _end2end(array, _facts(metadata or {}))
     return _checked(found)
 
 
-def head_of(outputs: Mapping[str, np.ndarray], input_size: tuple[int, int]) -> str:
+def head_of(
+    outputs: Mapping[str, np.ndarray],
+    input_size: tuple[int, int],
+    metadata: Mapping[str, str] | None = None,
+) -> str:
     """Name of the head, by the shapes of its outputs; ModelFileError when there is none."""
     if _parts(outputs) is not None:
         return "faster-rcnn"
@@ -113,13 +123,20 @@ def head_of(outputs: Mapping[str, np.ndarray], input_size: tuple[int, int]) -> s
         return "yolov5"
     if b == cells or a == cells:
         return "yolov8"
-    if b == 6 and a <= 1000:
+    if a <= _MOST_END2END and b == 6 + _extra(_facts(metadata or {})):
         return "end2end"
     if b > a >= 5:
         return "yolov8"
     if a > b >= 6:
         return "yolov5"
     raise _unknown(outputs)
+
+
+def _extra(facts: dict[str, Any]) -> int:
+    """Numbers that a candidate has besides its box and its classes."""
+    n_keypoints, per_keypoint = facts.get("kpt_shape", (0, 0))
+    extras = {"pose": n_keypoints * per_keypoint, "obb": 1, "segment": _COEFFICIENTS}
+    return extras.get(facts.get("task", "detect"), 0)
 
 
 def _cells(size: tuple[int, int]) -> int:
@@ -173,10 +190,27 @@ def _separate(outputs: Mapping[str, np.ndarray]) -> Candidates:
     )
 
 
-def _end2end(rows: np.ndarray) -> Candidates:
-    if rows.shape[1] != 6:
-        raise ModelFileError(f"end2end: expected rows of 6 numbers, found {rows.shape[1]}")
-    return Candidates(rows[:, :4], rows[:, 4], _numbers(rows[:, 5]), distinct=True)
+def _end2end(rows: np.ndarray, facts: dict[str, Any]) -> Candidates:
+    task, expected = facts.get("task", "detect"), 6 + _extra(facts)
+    if rows.shape[1] != expected:
+        raise ModelFileError(
+            f"end2end: expected rows of {expected} numbers (task {task}), found {rows.shape[1]}"
+        )
+    scores, classes = rows[:, 4], _numbers(rows[:, 5])
+    if task == "obb":
+        return Candidates(_corners(rows), scores, classes, rows[:, 6], distinct=True)
+    keypoints = _keypoints(rows[:, 6:], facts) if task == "pose" else None
+    return Candidates(rows[:, :4], scores, classes, None, keypoints, distinct=True)
+
+
+def _keypoints(rest: np.ndarray, facts: dict[str, Any]) -> np.ndarray | None:
+    """(n, k, 2), NaN where hidden."""
+    n_keypoints, per_keypoint = facts.get("kpt_shape", (0, 0))
+    if not n_keypoints:
+        return None
+    points = rest.reshape(len(rest), n_keypoints, per_keypoint)
+    hidden = points[..., 2:] < 0.5 if per_keypoint > 2 else False
+    return np.where(hidden, np.nan, points[..., :2])
 
 
 def _numbers(classes: np.ndarray) -> np.ndarray:
@@ -193,8 +227,7 @@ def _yolov5(rows: np.ndarray) -> Candidates:
 def _yolov8(rows: np.ndarray, facts: dict[str, Any]) -> Candidates:
     n = rows.shape[1]
     task = facts.get("task", "detect")
-    n_keypoints, per_keypoint = facts.get("kpt_shape", (0, 0)) if task == "pose" else (0, 0)
-    extra = {"pose": n_keypoints * per_keypoint, "obb": 1}.get(task, 0)
+    extra = 0 if task == "segment" else _extra(facts)
     n_classes = len(facts["names"]) if "names" in facts else n - 4 - extra
     expected = 4 + n_classes + extra
     if n_classes < 1 or n < expected or (n > expected and task != "segment"):
@@ -203,11 +236,7 @@ def _yolov8(rows: np.ndarray, facts: dict[str, Any]) -> Candidates:
             f"{task}), found {n}"
         )
     scores, rest = rows[:, 4 : 4 + n_classes], rows[:, 4 + n_classes :]
-    keypoints = None
-    if n_keypoints:
-        points = rest.reshape(len(rest), n_keypoints, per_keypoint)
-        hidden = points[..., 2:] < 0.5
-        keypoints = np.where(hidden if per_keypoint > 2 else False, np.nan, points[..., :2])
+    keypoints = _keypoints(rest, facts) if task == "pose" else None
     angles = rest[:, 0] if task == "obb" else None
     return Candidates(_corners(rows), scores.max(axis=1), scores.argmax(axis=1), angles, keypoints)
 

@@ -101,11 +101,11 @@ def _shown(image: np.ndarray) -> np.ndarray:
 def _encoded(suffix: str, image: np.ndarray, options: list[int]) -> bytes:
     import cv2
 
-    image = _shown(image)
-    if image.ndim == 3:
-        order = [2, 1, 0, 3][: image.shape[2]]  # OpenCV wants blue first
-        image = image[..., order]
-    done, encoded = cv2.imencode(suffix, np.ascontiguousarray(image), options)
+    image = np.ascontiguousarray(_shown(image))
+    if image.ndim == 3:  # OpenCV wants blue first
+        has_alpha = image.shape[2] == 4
+        image = cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(suffix, image, options)
     if not done:
         raise FileFormatError(f"an image of shape {image.shape} cannot be shown as {suffix}")
     return encoded.tobytes()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from dpk_core.annotations import AnnotationSet
+from dpk_core.annotations import AnnotationSet, Source
 from dpk_core.errors import (
     FileFormatError,
     FileMissingError,
@@ -15,6 +18,7 @@ from dpk_core.errors import (
 )
 from dpk_core.services.storage import read_annotations, update_annotations, write_annotations
 from dpk_core.services.video import VideoReader
+from dpk_core.services.video_paths import portable
 from dpk_core.skeleton import Skeleton
 from dpk_core.workflow.sample import sample_videos
 
@@ -31,7 +35,7 @@ def test_a_new_set_holds_frames_of_the_video_unlabelled(video, skeleton_csv, tmp
     assert np.isnan(annotations.keypoints).all()
     with VideoReader(video) as reader:
         for image, source in zip(annotations.images, annotations.sources, strict=True):
-            assert source.video == video.as_posix()
+            assert source.video == portable(video, tmp_path)
             assert np.array_equal(image, reader[source.frame])
 
 
@@ -55,6 +59,41 @@ def test_appending_chooses_other_frames_and_keeps_the_labels(video, skeleton_csv
     frames = [source.frame for source in annotations.sources]
     assert len(frames) == len(set(frames)) == 20
     assert (annotations.keypoints[3] == 7).all()
+
+
+@pytest.mark.parametrize(("first", "then"), [(True, False), (False, True)])
+def test_a_video_has_one_name_in_a_set_however_it_was_given(
+    video, skeleton_csv, tmp_path, monkeypatch, first, then
+):
+    shutil.copy(video, tmp_path / "mouse.mp4")
+    monkeypatch.chdir(tmp_path)
+    given = {False: Path("mouse.mp4"), True: tmp_path / "mouse.mp4"}
+    sample_videos([given[first]], "labels.h5", skeleton_csv, n_frames=2)
+    sample_videos([given[then]], "labels.h5", n_frames=2, append=True)
+    assert {source.video for source in read_annotations("labels.h5").sources} == {"mouse.mp4"}
+
+
+def test_a_set_that_knows_a_video_by_another_name_keeps_it(video, skeleton_csv, tmp_path):
+    output = tmp_path / "labels.h5"
+    images = np.zeros((1, *VideoReader(video, grayscale=False).shape), np.uint8)
+    old = AnnotationSet(
+        images,
+        np.full((1, 3, 2), np.nan),
+        Skeleton.from_csv(skeleton_csv),
+        sources=(Source(video.resolve().as_posix(), 0),),
+    )
+    write_annotations(output, old)
+    sample_videos([video], output, n_frames=2, append=True)
+    assert {s.video for s in read_annotations(output).sources} == {video.resolve().as_posix()}
+
+
+def test_a_set_names_its_videos_from_where_it_lies(video, skeleton_csv, tmp_path, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "sets").mkdir()
+    shutil.copy(video, tmp_path / "videos" / "mouse.mp4")
+    monkeypatch.chdir(tmp_path)
+    sample_videos(["videos/mouse.mp4"], "sets/labels.h5", skeleton_csv, n_frames=2)
+    assert read_annotations("sets/labels.h5").sources[0].video == "../videos/mouse.mp4"
 
 
 def test_a_video_with_too_few_frames_gives_all_it_has(video, skeleton_csv, tmp_path):

@@ -18,9 +18,15 @@ from dpk_core.lazy_images import LazyImages
 from dpk_core.services.sampling import sample_frames
 from dpk_core.services.storage import append_annotations, read_annotations, write_annotations
 from dpk_core.services.storage.atomic import check_output
+from dpk_core.services.video_paths import portable
 from dpk_core.skeleton import Skeleton
 from dpk_core.workflow.progress import Progress, ignore
-from dpk_core.workflow.taken_frames import frames_by_video, plain_name, taken_frames
+from dpk_core.workflow.taken_frames import (
+    frames_by_video,
+    names_of,
+    plain_name,
+    taken_frames,
+)
 
 if TYPE_CHECKING:
     from dpk_core.services.video import VideoReader
@@ -109,7 +115,8 @@ def sample_videos(
             exclude = taken_frames(taken, name)
             chosen[name] = _choose(name, reader, n_frames, method, seed, exclude, progress, notes)
         images = _ChosenFrames(readers, chosen, shape, progress)
-        sources = tuple(Source(name, int(i)) for name, rows in chosen.items() for i in rows)
+        known = {name: _name_in_set(present, name, output.parent) for name in chosen}
+        sources = tuple(Source(known[name], int(i)) for name, rows in chosen.items() for i in rows)
         keypoints = np.full((len(sources), len(skeleton), 2), np.nan)
         new = AnnotationSet(images, keypoints, skeleton, sources=sources)
         if present is None:
@@ -191,6 +198,15 @@ def _open(
         if name not in readers:
             readers[name] = stack.enter_context(VideoReader(video, grayscale=grayscale))
     return readers
+
+
+def _name_in_set(present: AnnotationSet | None, video: str, folder: Path) -> str:
+    """What a set calls a video: what it called it before, so that one video has one name, else
+    its path from the set, wherever the command was given."""
+    name = portable(Path(video), folder)
+    places = names_of(name, folder)
+    before = dict.fromkeys(s.video for s in (present.sources or () if present else ()))
+    return next((known for known in before if places & names_of(known, folder)), name)
 
 
 def _common_shape(

@@ -250,7 +250,7 @@ def test_edits_of_every_kind_are_done_or_refused_and_can_be_undone(data, client_
         done = 0
         for i in range(10):
             kind = data.draw(st.sampled_from(sorted(EDITS)))
-            chosen = [name for name in EDITS[kind].__annotations__ if name in fields]
+            chosen = [name for name in attrs.fields_dict(EDITS[kind]) if name in fields]
             edit = {name: data.draw(fields[name]) for name in chosen} | {"kind": kind}
             row = data.draw(st.integers(0, 6))
             body = {"client": "me", "base": store.revision, "token": str(i)}

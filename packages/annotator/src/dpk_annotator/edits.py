@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from dpk_annotator.row_state import Point, RowState
+from dpk_annotator.row_state import MARKS, Point, RowState, check_bool
 from dpk_core.annotations import HIDDEN, NOT_LABELLED, VISIBLE
 from dpk_core.errors import ValidationError
 from dpk_core.services.storage.marks import LONGEST_NOTE
@@ -46,11 +46,6 @@ def _check_name(_: Any, attribute: Any, value: Any) -> None:
         raise ValidationError(f"{attribute.name}: expected a keypoint's name, found {value!r}")
 
 
-def _check_bool(_: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ValidationError(f"{attribute.name}: expected true or false, found {value!r}")
-
-
 def _check_note(_: Any, attribute: Any, value: Any) -> None:
     if not isinstance(value, str):
         raise ValidationError(f"{attribute.name}: expected text, found {value!r}")
@@ -70,6 +65,17 @@ def _check_note(_: Any, attribute: Any, value: Any) -> None:
 def _check_row(_: Any, attribute: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValidationError(f"{attribute.name}: expected the number of an image, found {value!r}")
+
+
+def _with_labels(state: RowState, points: Points, *, over: bool = False) -> RowState:
+    """The state with labels where there are none yet, or (``over``) in place of those there are."""
+    return state.with_points(
+        {
+            name: attrs.evolve(point, annotated=True)
+            for name, point in points
+            if not point.is_missing and (over or not state.point(name).annotated)
+        }
+    )
 
 
 class Edit(ABC):
@@ -101,11 +107,24 @@ class Edit(ABC):
 
 
 @attrs.frozen
-class MoveKeypoint(Edit):
+class KeypointEdit(Edit):
+    """What is done to one keypoint."""
+
+    keypoint: str = attrs.field(validator=_check_name)
+
+    @abstractmethod
+    def point(self, state: RowState) -> Point:
+        """What becomes of it."""
+
+    def apply(self, state: RowState) -> RowState:
+        return state.with_points({self.keypoint: self.point(state)})
+
+
+@attrs.frozen
+class MoveKeypoint(KeypointEdit):
     """Place a keypoint, or move it; a hidden one stays hidden."""
 
     kind: ClassVar[str] = "move"
-    keypoint: str = attrs.field(validator=_check_name)
     x: float
     y: float
 
@@ -113,98 +132,96 @@ class MoveKeypoint(Edit):
         if Point(self.x, self.y).is_missing:
             raise ValidationError("move: expected x and y in pixels; to clear it, use 'clear'")
 
-    def apply(self, state: RowState) -> RowState:
+    def point(self, state: RowState) -> Point:
         hidden = state.point(self.keypoint).visibility == HIDDEN
-        point = Point(self.x, self.y, HIDDEN if hidden else VISIBLE, True)
-        return state.with_points({self.keypoint: point})
+        return Point(self.x, self.y, HIDDEN if hidden else VISIBLE, True)
 
     def __str__(self) -> str:
         return f"{self.keypoint} at ({self.x:.1f}, {self.y:.1f})"
 
 
 @attrs.frozen
-class SetVisibility(Edit):
+class SetVisibility(KeypointEdit):
     """Say that a keypoint is visible (2), hidden (1), or absent from the image (0)."""
 
     kind: ClassVar[str] = "visibility"
-    keypoint: str = attrs.field(validator=_check_name)
     visibility: int
 
     def __attrs_post_init__(self) -> None:
         Point(visibility=self.visibility)
 
-    def apply(self, state: RowState) -> RowState:
+    def point(self, state: RowState) -> Point:
         if self.visibility == NOT_LABELLED:
-            return state.with_points({self.keypoint: Point(annotated=True)})
+            return Point(annotated=True)
         point = state.point(self.keypoint)
         if point.is_missing:
             raise ValidationError(
                 f"{self.keypoint} has no place yet; place it first, then say whether it is hidden"
             )
-        changed = attrs.evolve(point, visibility=self.visibility, annotated=True)
-        return state.with_points({self.keypoint: changed})
+        return attrs.evolve(point, visibility=self.visibility, annotated=True)
 
     def __str__(self) -> str:
         return f"{self.keypoint} {('absent', 'hidden', 'visible')[self.visibility]}"
 
 
 @attrs.frozen
-class ClearKeypoint(Edit):
+class ClearKeypoint(KeypointEdit):
     """Take a keypoint back to where nobody has dealt with it."""
 
     kind: ClassVar[str] = "clear"
-    keypoint: str = attrs.field(validator=_check_name)
 
-    def apply(self, state: RowState) -> RowState:
-        return state.with_points({self.keypoint: Point()})
+    def point(self, state: RowState) -> Point:
+        return Point()
 
     def __str__(self) -> str:
         return f"{self.keypoint} cleared"
 
 
 @attrs.frozen
-class SetFlag(Edit):
+class MarkEdit(Edit):
+    """What is said of the image as a whole; the mark is the field that is named as the kind is."""
+
+    def apply(self, state: RowState) -> RowState:
+        return attrs.evolve(state, **{self.kind: getattr(self, self.kind)})
+
+
+@attrs.frozen
+class SetFlag(MarkEdit):
     """Flag the image, or take the flag away."""
 
     kind: ClassVar[str] = "flag"
-    flag: bool = attrs.field(validator=_check_bool)
-
-    def apply(self, state: RowState) -> RowState:
-        return attrs.evolve(state, flag=self.flag)
+    flag: bool = attrs.field(validator=check_bool)
 
     def __str__(self) -> str:
         return "flagged" if self.flag else "flag taken away"
 
 
 @attrs.frozen
-class SetNote(Edit):
+class SetNote(MarkEdit):
     """Write a note to the image; an empty one takes it away."""
 
     kind: ClassVar[str] = "note"
     note: str = attrs.field(validator=_check_note)
-
-    def apply(self, state: RowState) -> RowState:
-        return attrs.evolve(state, note=self.note)
 
     def __str__(self) -> str:
         return f"note {self.note[:40]!r}" if self.note else "note taken away"
 
 
 @attrs.frozen
-class SetFinished(Edit):
+class SetFinished(MarkEdit):
     """Mark the image finished: every keypoint counts as dealt with, a missing one as absent.
 
     As DeepPoseKit's annotator does on F. Taking the mark away leaves the labels.
     """
 
     kind: ClassVar[str] = "finished"
-    finished: bool = attrs.field(validator=_check_bool)
+    finished: bool = attrs.field(validator=check_bool)
 
     def apply(self, state: RowState) -> RowState:
         if self.finished:
             points = state.points().items()
             state = state.with_points({n: attrs.evolve(p, annotated=True) for n, p in points})
-        return attrs.evolve(state, finished=self.finished)
+        return super().apply(state)
 
     def __str__(self) -> str:
         return "finished" if self.finished else "not finished"
@@ -236,15 +253,10 @@ class CopyPoints(Edit):
     kind: ClassVar[str] = "copy"
     source: int = attrs.field(validator=_check_row)
     points: Points = attrs.field(converter=_points)
-    overwrite: bool = attrs.field(default=False, validator=_check_bool)
+    overwrite: bool = attrs.field(default=False, validator=check_bool)
 
     def apply(self, state: RowState) -> RowState:
-        taken = {
-            name: attrs.evolve(point, annotated=True)
-            for name, point in self.points
-            if not point.is_missing and (self.overwrite or not state.point(name).annotated)
-        }
-        return state.with_points(taken)
+        return _with_labels(state, self.points, over=self.overwrite)
 
     def __str__(self) -> str:
         return f"copied from image {self.source}"
@@ -258,12 +270,7 @@ class ConfirmGuesses(Edit):
     points: Points = attrs.field(converter=_points)
 
     def apply(self, state: RowState) -> RowState:
-        taken = {
-            name: attrs.evolve(point, annotated=True)
-            for name, point in self.points
-            if not point.is_missing and not state.point(name).annotated
-        }
-        return state.with_points(taken)
+        return _with_labels(state, self.points)
 
     def __str__(self) -> str:
         return f"{len(self.points)} guesses confirmed"
@@ -289,33 +296,32 @@ class Patch(Edit):
 
     kind: ClassVar[str] = "patch"
     points: Points = attrs.field(default=(), converter=_points)
-    flag: bool | None = attrs.field(default=None, validator=attrs.validators.optional(_check_bool))
+    flag: bool | None = attrs.field(default=None, validator=attrs.validators.optional(check_bool))
     note: str | None = attrs.field(default=None, validator=attrs.validators.optional(_check_note))
     finished: bool | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_check_bool)
+        default=None, validator=attrs.validators.optional(check_bool)
     )
 
     @property
     def parts(self) -> frozenset[str]:
         """What it touches: keypoints as ``.NAME``, else ``flag``, ``note``, ``finished``."""
-        marks = {name for name in ("flag", "note", "finished") if getattr(self, name) is not None}
-        return frozenset(marks | {f".{name}" for name, _ in self.points})
+        return frozenset({*self._marks(), *(f".{name}" for name, _ in self.points)})
 
     def only(self, parts: Iterable[str]) -> Patch:
         """The same for some parts alone."""
         parts = set(parts)
         return Patch(
             tuple((name, point) for name, point in self.points if f".{name}" in parts),
-            *(getattr(self, n) if n in parts else None for n in ("flag", "note", "finished")),
+            **{name: value for name, value in self._marks().items() if name in parts},
         )
 
     def apply(self, state: RowState) -> RowState:
-        marks = {
-            name: value
-            for name in ("flag", "note", "finished")
-            if (value := getattr(self, name)) is not None
-        }
-        return attrs.evolve(state.with_points(dict(self.points)), **marks)
+        return attrs.evolve(state.with_points(dict(self.points)), **self._marks())
+
+    def _marks(self) -> dict[str, bool | str]:
+        """The marks that it sets."""
+        known = {name: getattr(self, name) for name in MARKS}
+        return {name: value for name, value in known.items() if value is not None}
 
     def __str__(self) -> str:
         parts = sorted(self.parts)
@@ -330,10 +336,11 @@ def difference(before: RowState, after: RowState) -> Patch:
     old, new = before.points(), after.points()
     return Patch(
         tuple((name, point) for name, point in new.items() if old[name] != point),
-        *(
-            getattr(after, name) if getattr(after, name) != getattr(before, name) else None
-            for name in ("flag", "note", "finished")
-        ),
+        **{
+            name: getattr(after, name)
+            for name in MARKS
+            if getattr(after, name) != getattr(before, name)
+        },
     )
 
 

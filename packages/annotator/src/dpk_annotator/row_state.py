@@ -16,6 +16,9 @@ from dpk_core.skeleton import Skeleton
 LOWEST, HIGHEST = -998.0, 1e6
 """Pixels between which a coordinate must lie; -999 and beyond is "missing" to other programs."""
 
+MARKS = ("flag", "note", "finished")
+"""What is said of an image as a whole."""
+
 _BESIDE_SENTINEL = -1.0 + 2.0**-16
 
 
@@ -41,7 +44,8 @@ def _check_visibility(_: Any, __: Any, value: Any) -> None:
         )
 
 
-def _check_bool(_: Any, attribute: Any, value: Any) -> None:
+def check_bool(_: Any, attribute: Any, value: Any) -> None:
+    """For a field of attrs: ValidationError when it is not true or false."""
     if not isinstance(value, bool):
         raise ValidationError(f"{attribute.name}: expected true or false, found {value!r}")
 
@@ -73,7 +77,7 @@ class Point:
     x: float = attrs.field(converter=_coordinate, eq=_same_if_nan, default=math.nan)
     y: float = attrs.field(converter=_coordinate, eq=_same_if_nan, default=math.nan)
     visibility: int = attrs.field(default=NOT_LABELLED, validator=_check_visibility)
-    annotated: bool = attrs.field(default=False, validator=_check_bool)
+    annotated: bool = attrs.field(default=False, validator=check_bool)
 
     def __attrs_post_init__(self) -> None:
         if math.isnan(self.x) != math.isnan(self.y):
@@ -167,9 +171,7 @@ class RowState:
         """Plain values for the page: ``points`` by name, ``flag``, ``note``, ..."""
         return {
             "points": {name: point.to_json() for name, point in self.points().items()},
-            "flag": self.flag,
-            "note": self.note,
-            "finished": self.finished,
+            **{name: getattr(self, name) for name in MARKS},
             "revision": self.revision,
         }
 
@@ -181,7 +183,7 @@ class RowState:
             and np.array_equal(self.keypoints, other.keypoints, equal_nan=True)
             and np.array_equal(self.visibility, other.visibility)
             and np.array_equal(self.annotated, other.annotated)
-            and (self.flag, self.note, self.finished) == (other.flag, other.note, other.finished)
+            and all(getattr(self, name) == getattr(other, name) for name in MARKS)
         )
 
     __hash__ = None  # type: ignore[assignment]

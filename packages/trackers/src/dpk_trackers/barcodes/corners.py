@@ -86,7 +86,8 @@ def sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:
         return np.zeros(places.shape[:-1], np.float32)
     # remap takes no map longer than 32,767 on a side; places that are not numbers are those of the
     # border.
-    flat = np.nan_to_num(flat, nan=-1.0, posinf=-1.0, neginf=-1.0)
+    if not np.isfinite(flat).all():
+        flat = np.nan_to_num(flat, nan=-1.0, posinf=-1.0, neginf=-1.0)
     rows = -(-len(flat) // 1024)
     padded = np.zeros((rows * 1024, 2), np.float32)
     padded[: len(flat)] = flat

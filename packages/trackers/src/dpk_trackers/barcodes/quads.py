@@ -36,6 +36,10 @@ HALVINGS = 2
 """How often the differences from the neighbourhood are halved in size to measure activity."""
 CELL = 2**HALVINGS
 """Side in pixels of the cells in which activity is measured."""
+THIN = 0.02
+"""Of the square of its length in points, how much area an outline has within it at least. A square
+has 0.06 to 0.12, a rectangle ten times as long as wide 0.02, most lines and edges have next to
+nothing."""
 SPECK = 3
 """Side in pixels of what is left out at once, as too small for a tag."""
 LARGEST = 36.0
@@ -228,9 +232,14 @@ def _fit(outlines: _Outlines, smallest: float) -> tuple[np.ndarray, np.ndarray]:
     # From each outline's first point: small numbers, of which float32 is exact enough.
     shift_x, shift_y = x[outlines.starts], y[outlines.starts]
     outlines = attrs.evolve(outlines, x=x - shift_x[owner], y=y - shift_y[owner])
+    shift = np.column_stack([shift_x, shift_y])
+    area = _area(outlines)
+    wide = np.abs(area) >= THIN * outlines.lengths**2
+    if not wide.any():
+        return np.zeros((0, 4, 2)), np.zeros(0, bool)
+    outlines, area, shift = outlines.keep(wide), area[wide], shift[wide]
     corners = _extremes(outlines)
     quad_area = _cross(corners, np.roll(corners, -1, axis=1)).sum(axis=1) / 2
-    area = _area(outlines)
     sides = np.hypot(*np.moveaxis(np.roll(corners, -1, axis=1) - corners, -1, 0))
     filled = np.abs(area) / np.maximum(quad_area, 1e-3)
     fits = (
@@ -242,13 +251,12 @@ def _fit(outlines: _Outlines, smallest: float) -> tuple[np.ndarray, np.ndarray]:
     outlines, corners = outlines.keep(fits), corners[fits]
     if not len(corners):
         return np.zeros((0, 4, 2)), np.zeros(0, bool)
-    shift = np.column_stack([shift_x, shift_y])[fits]
     ragged = outlines.total(_to_sides(outlines, corners)) / outlines.lengths
     straight = ragged < 0.35 + 0.02 * np.sqrt(quad_area[fits])
     # OpenCV follows holes the other way round, along the marked pixels that surround them; outer
     # outlines run along the outermost marked pixels: the edge is half a pixel from either.
     holes = (area[fits] > 0)[straight]
-    corners = (corners + shift[:, None]).astype(np.float64)[straight]
+    corners = (corners + shift[fits][:, None]).astype(np.float64)[straight]
     return _grow(corners, np.where(holes, -0.5, 0.5)), holes
 
 

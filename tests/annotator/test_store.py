@@ -613,6 +613,30 @@ def test_guesses_of_other_shapes_are_refused(store, rows, keypoints, scores) -> 
         store.put_guesses(rows, keypoints, scores)
 
 
+def test_guesses_follow_their_keypoint_through_changes_of_the_skeleton(labels_file, store) -> None:
+    places = np.arange(10.0).reshape(1, 5, 2)
+    store.put_guesses([2], places, np.full((1, 5), 0.9), "net 1")
+    names = store.skeleton.names
+    wanted = dict(zip(names, places[0].tolist(), strict=True))
+
+    def guessed(store: Store) -> dict[str, list[float]]:
+        guess = store.guess(2)
+        assert guess is not None
+        return dict(zip(store.skeleton.names, guess.keypoints.tolist(), strict=True))
+
+    store.change_skeleton(rename_keypoint(store.skeleton, "tail", "end"), 0, "me")
+    renamed = {"end" if name == "tail" else name: place for name, place in wanted.items()}
+    assert guessed(store) == renamed
+    store.change_skeleton(remove_keypoint(store.skeleton, "end"), store.revision, "me")
+    assert "end" not in guessed(store)
+    store.undo("me")
+    assert guessed(store) == renamed
+    with opened(labels_file) as other:
+        assert guessed(other) == renamed
+    store.undo("me")
+    assert guessed(store) == wanted
+
+
 def test_predictions_of_a_video_become_guesses(tmp_path, annotations: AnnotationSet) -> None:
     crop = (1.0, 0.0, -100.0, 0.0, 1.0, -50.0)
     sources = (

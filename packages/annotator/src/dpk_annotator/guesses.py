@@ -6,12 +6,12 @@ import attrs
 import numpy as np
 
 from dpk_annotator.edits import ConfirmGuesses
+from dpk_annotator.entries import SkeletonVersion
 from dpk_annotator.journal import Journal
 from dpk_annotator.row_state import HIGHEST, LOWEST, Point, RowState
 from dpk_core.annotations import VISIBLE
 from dpk_core.checks import as_array
 from dpk_core.errors import ValidationError
-from dpk_core.skeleton import Skeleton
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -63,12 +63,13 @@ class Guess:
 class Guesses:
     """All guesses of a set, in memory; the journal's file keeps them.
 
-    A guess is by keypoint name: after a change of skeleton, those of removed or renamed keypoints
-    are not given any more.
+    After a change of skeleton a guess follows its keypoint, as labels do: to another name or
+    place. Those of removed keypoints are not given until the removal is undone.
     """
 
     def __init__(self) -> None:
         self._names: dict[int, tuple[str, ...]] = {}
+        self._versions: dict[tuple[str, ...], SkeletonVersion] = {}
         self._guesses: dict[int, Guess] = {}
 
     def __len__(self) -> int:
@@ -78,19 +79,23 @@ class Guesses:
         """Take what the journal's file has."""
         self._names.clear()
         self._guesses.clear()
+        versions = journal.skeletons() if journal else ()
+        self._versions = {version.skeleton.names: version for version in versions}
         for row, names, keypoints, scores, model in journal.guesses() if journal else ():
             self._names[row] = names
             self._guesses[row] = Guess(keypoints, scores, model)
 
-    def get(self, row: int, skeleton: Skeleton) -> Guess | None:
+    def get(self, row: int, now: SkeletonVersion) -> Guess | None:
         """The guess for an image in the order of a skeleton, None when there is none."""
-        guess = self._guesses.get(row)
+        guess, skeleton = self._guesses.get(row), now.skeleton
         if guess is None or self._names[row] == skeleton.names:
             return guess
+        then = self._versions.get(self._names[row])
         keypoints = np.full((len(skeleton), 2), np.nan, np.float32)
         scores = np.zeros(len(skeleton), np.float32)
-        for i, name in enumerate(self._names[row]):
-            if name in skeleton.names:
+        for i, known in enumerate(self._names[row]):
+            name = known if then is None else now.name_of(then.identities[i])
+            if name is not None and name in skeleton.names:
                 j = skeleton.index(name)
                 keypoints[j], scores[j] = guess.keypoints[i], guess.scores[i]
         return Guess(keypoints, scores, guess.model)

@@ -110,9 +110,13 @@ class JournalReading(JournalFile):
             [2**62 if seq is None else seq],
         )
         with self._damage("its skeletons"):
-            number, rows, identities = found[0]
-            skeleton = Skeleton.from_rows([tuple(row) for row in json.loads(rows)])
-            return SkeletonVersion(number, skeleton, tuple(json.loads(identities)))
+            return _version_of(found[0])
+
+    def skeletons(self) -> list[SkeletonVersion]:
+        """Every skeleton that the set has had, the first one first."""
+        found = self._all("SELECT seq, rows, identities FROM skeletons ORDER BY seq", [])
+        with self._damage("its skeletons"):
+            return [_version_of(stored) for stored in found]
 
     def next_identity(self) -> int:
         """A number that no keypoint has had."""
@@ -160,3 +164,9 @@ class JournalReading(JournalFile):
     def _entry(self, stored: tuple[Any, ...]) -> Entry:
         with self._damage(f"its entry {stored[0]}"):
             return entry_of(stored)
+
+
+def _version_of(stored: tuple[Any, ...]) -> SkeletonVersion:
+    number, rows, identities = stored
+    skeleton = Skeleton.from_rows([tuple(row) for row in json.loads(rows)])
+    return SkeletonVersion(number, skeleton, tuple(json.loads(identities)))

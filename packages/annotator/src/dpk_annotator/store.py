@@ -104,7 +104,7 @@ class Store(HeldSet):
         """What a model says of an image, in the order of the skeleton; None when nothing."""
         with self._lock:
             self._check_row(row)
-            return self._guesses.get(row, self.skeleton)
+            return self._guesses.get(row, self._ledger.skeleton_version)
 
     def labels(self) -> tuple[int, Labels, np.ndarray]:
         """The revision, a copy of all labels, and (n,) mean scores of guesses with NaN."""
@@ -204,7 +204,7 @@ class Store(HeldSet):
         """Make labels of a model's guesses for an image, where there are none yet."""
         with self._writing():
             self._ledger.catch_up()
-            guess = self._guesses.get(row, self.skeleton)
+            guess = self._guesses.get(row, self._ledger.skeleton_version)
             if guess is None:
                 raise ValidationError(f"there are no guesses for image {row} to confirm")
             for name in keypoints or ():

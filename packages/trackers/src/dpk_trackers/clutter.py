@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, log
+from math import log
 
 import numpy as np
 
@@ -26,7 +26,6 @@ class Clutter:
 
     def __init__(self, presumed: float) -> None:
         self._density = {"strong": presumed, "weak": presumed}
-        self._low, self._high = (inf, inf), (-inf, -inf)
 
     def limit(self, kind: str, size: float) -> float:
         """-2 log of the density of the strong or the weak ones, a square pixel.
@@ -40,9 +39,19 @@ class Clutter:
         """
         return -2 * log(self._density[kind] / size**2)
 
-    def learn(self, seen: Sightings, taken: np.ndarray, size: float) -> None:
-        """Take a frame into account, of whose detections those were taken."""
-        bodies = max(self._area(seen) / size**2, _LEAST)
+    def learn(self, seen: Sightings, taken: np.ndarray, area: float, size: float) -> None:
+        """Take a frame into account.
+
+        Parameters
+        ----------
+        taken
+            (r,) the detections that somebody wanted.
+        area
+            Square pixels of the place in which detections lie.
+        size
+            Of a body in pixels.
+        """
+        bodies = max(area / size**2, _LEAST)
         strong = np.count_nonzero(seen.strong)
         strong_taken = np.count_nonzero(seen.strong[taken])
         free = {
@@ -52,14 +61,3 @@ class Clutter:
         for kind, count in free.items():
             before = self._density[kind]
             self._density[kind] = before + _RATE * ((count + _PRESUMED) / bodies - before)
-
-    def _area(self, seen: Sightings) -> float:
-        """Square pixels of the place in which detections lay so far."""
-        if len(seen):
-            x, y = seen.place
-            low, high = (float(x.min()), float(y.min())), (float(x.max()), float(y.max()))
-            self._low = min(self._low[0], low[0]), min(self._low[1], low[1])
-            self._high = max(self._high[0], high[0]), max(self._high[1], high[1])
-        if self._high[0] < self._low[0]:
-            return 0.0
-        return (self._high[0] - self._low[0]) * (self._high[1] - self._low[1])

@@ -22,6 +22,7 @@ from dpk_trackers.assignment import (
 from dpk_trackers.beginnings import Beginnings
 from dpk_trackers.camera_motion import METHODS, CameraMotion
 from dpk_trackers.clutter import Clutter
+from dpk_trackers.field_of_view import FieldOfView
 from dpk_trackers.heading import are_axes, orient
 from dpk_trackers.individuals import Individuals
 from dpk_trackers.interpolation import interpolate
@@ -127,7 +128,7 @@ class KalmanTracker(Tracker):
         persistence: float = 20.0,
         stitch_gap: int | None = None,
         fill_gap: int | None = None,
-        keep: float = 0.55,
+        keep: float = 0.6,
         smooth: bool = True,
         heading: bool = True,
     ) -> None:
@@ -166,13 +167,13 @@ class KalmanTracker(Tracker):
         self._beginnings = Beginnings(3 * self.min_hits)
         self._evidence = Evidence()
         self._stabilizer = Stabilizer()
-        self._size: tuple[int, ...] | None = None
+        self._field = FieldOfView()
 
     def watch(self, detections: Detections, frame: np.ndarray) -> None:
         """See how the camera moved; `update` does it where it has not been done."""
         if self._camera is not None:
             self._move = self._camera.see(frame, detections)
-            self._size = frame.shape[:2]
+            self._field.watch(frame)
 
     def update(
         self, number: int, detections: Detections, frame: np.ndarray | None = None
@@ -184,7 +185,8 @@ class KalmanTracker(Tracker):
         noise = self._noise_of(seen)
         self._filter.predict(passed, self._drive * _DRIVE * size)
         rows, columns = self._associate(number, seen, noise)
-        self._clutter.learn(seen, columns, size)
+        self._field.see(seen)
+        self._clutter.learn(seen, columns, self._field.area, size)
         self._learn(seen, noise, rows, columns, number - passed)
         self._last = number
         self._known.column[:] = -1
@@ -209,18 +211,7 @@ class KalmanTracker(Tracker):
         whole = interpolate(whole, self.fill_gap)
         if self.smooth:
             whole = smoothed(whole)
-        return self._in_view(self._stabilizer.to_frames(whole))
-
-    def _in_view(self, tracks: Tracks) -> Tracks:
-        """Without what was filled in where the camera did not look: animals on the ground behind
-        the edge of the picture. Rows that were seen stay."""
-        if self._size is None:
-            return tracks
-        limit = np.array(self._size[::-1]) - 0.5
-        place = np.stack([tracks.x, tracks.y], axis=1)
-        with np.errstate(invalid="ignore"):
-            outside = ((place < -0.5) | (place > limit)).any(axis=1)
-        return tracks[np.flatnonzero(~(outside & tracks.interpolated))]
+        return self._field.within(self._stabilizer.to_frames(whole), self._scale.value)
 
     # -- one frame --------------------------------------------------------------------------------
 

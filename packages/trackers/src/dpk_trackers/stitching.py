@@ -25,6 +25,16 @@ _MEDIAN = 1.657
 that of F(2, 4)."""
 
 
+_NORMAL = 2.198
+"""Variance of a normal variable over the median of its square."""
+_EFFICIENCY = np.pi / 2
+"""Variance of a median over that of a mean."""
+_LEAST_DRIFT = 1e-4
+"""Variance of the log of an animal's size from piece to piece, that of 1 %, at least."""
+_SAID = (-6.0, 10.0)
+"""The most that sizes may say for a pair and against it, in terms of -2 log likelihood."""
+
+
 def stitch(tracks: Tracks, max_gap: int = 60) -> Tracks:
     """Give pieces that follow each other the id of the first one.
 
@@ -187,19 +197,29 @@ class Pieces:
         return float(np.exp(2 * size))
 
     def _size_costs(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """-2 log of how much likelier the difference in size is in one animal than in two."""
-        of_piece = np.array([_median(p) for p in np.split(self.size, self.first[1:])])
-        halves = [np.array_split(p, 2) for p in np.split(self.size, self.first[1:]) if len(p) > 9]
-        within = [_median(a) - _median(b) for a, b in halves]
-        difference = of_piece[after] - of_piece[before]
-        known = np.array([d for d in within if np.isfinite(d)])
-        spread = np.nanvar(of_piece) if np.isfinite(of_piece).any() else 0.0
-        if len(known) < 10 or spread <= 0:
+        """-2 log of how much likelier the difference in size is in one animal than in two.
+
+        The mean size of a long piece is known well, that of a short one is not: what is noise from
+        row to row averages out, the drift that is left in halves of pieces does not.
+        """
+        parts = np.split(self.size, self.first[1:])
+        usual, count = _medians(parts)
+        noise = _median(np.abs(self.size - usual[self.piece])) ** 2 * _NORMAL * _EFFICIENCY
+        halves = [half for part in parts if len(part) > 9 for half in np.array_split(part, 2)]
+        middle, rows = _medians(halves)
+        changed = middle[::2] - middle[1::2]
+        known = np.isfinite(changed)
+        spread = float(np.nanvar(usual)) if np.isfinite(usual).any() else 0.0
+        if known.sum() < 10 or spread <= 0:
             return np.zeros(len(before))
-        same = max(float(np.mean(known**2)), 1e-6)
-        other = max(2 * float(spread), same)
-        said = difference**2 / same + np.log(same) - difference**2 / other - np.log(other)
-        return np.where(np.isnan(said), 0, np.clip(said, -4, 10))
+        by_noise = (noise / np.maximum(rows, 1)).reshape(-1, 2).sum(axis=1)[known]
+        drift = max(_median(changed**2) * _NORMAL - _median(by_noise), _LEAST_DRIFT)
+        each = noise / np.maximum(count, 1)
+        same = each[before] + each[after] + drift
+        other = np.maximum(2 * spread, same)
+        squared = (usual[after] - usual[before]) ** 2
+        said = squared / same + np.log(same) - squared / other - np.log(other)
+        return np.where(np.isnan(said), 0, np.clip(said, *_SAID))
 
 
 def _carry_on(grid: list[int], gains: list[float], variances: list[float], longest: int) -> None:
@@ -226,6 +246,12 @@ def _carry_on(grid: list[int], gains: list[float], variances: list[float], longe
 def _median(values: np.ndarray) -> float:
     values = values[np.isfinite(values)]
     return float(np.median(values)) if len(values) else np.nan
+
+
+def _medians(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) the median of each, and how many values it is of."""
+    count = np.array([np.isfinite(part).sum() for part in parts], np.int64)
+    return np.array([_median(part) for part in parts], float), count
 
 
 def _best_pairs(

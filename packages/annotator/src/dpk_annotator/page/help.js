@@ -49,7 +49,7 @@ export function showHelp(keys, first = "") {
     ],
     "help",
   );
-  dialog.querySelector(".primary").focus();
+  /** @type {HTMLElement} */ (dialog.querySelector(".primary")).focus();
 }
 
 function groupNames(first) {
@@ -103,7 +103,7 @@ function choose(target, action, keys, changed, said) {
       said.textContent = name === "Delete" ? `“${action.text}” has no key now.` : `“${action.text}”: ${keyLabel(name)}.`;
     }
     changed();
-    document.querySelector(`[data-action="${action.id}"]`)?.focus();
+    /** @type {HTMLElement|null} */ (document.querySelector(`[data-action="${action.id}"]`))?.focus();
   };
   addEventListener("keydown", take, true);
   target.addEventListener("blur", done);

@@ -27,7 +27,7 @@
  * @property {string[]} names
  * @property {number[]} parents Index of each keypoint's parent, -1 for none.
  * @property {number[]} swaps Index of each keypoint's partner on the other side, -1 for none.
- * @property {number} seq
+ * @property {number} [seq] Which edit of the set it is of.
  */
 /** @typedef {{kind: string} & Record<string, any>} Edit */
 

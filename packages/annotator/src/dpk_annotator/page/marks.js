@@ -102,7 +102,7 @@ function drawEdges(context, marks, places, { skeleton, looks, ratio }) {
       const guessed = kinds.get(index) === "guess" || kinds.get(parent) === "guess";
       if (halo && guessed) continue;
       context.setLineDash(guessed ? [4 * ratio, 4 * ratio] : []);
-      context.lineWidth = width * ratio;
+      context.lineWidth = Number(width) * ratio;
       context.strokeStyle = halo ? "rgb(0 0 0 / 0.35)" : looks[index].colour;
       context.beginPath();
       context.moveTo(...places.get(parent));
@@ -168,6 +168,14 @@ function drawCross(context, x, y, r, ratio) {
   }
 }
 
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Mark[]} marks The first of them has the first choice of a place.
+ * @param {Map<number, [number, number]>} places In device pixels, by index.
+ * @param {number} size Of a mark, in device pixels.
+ * @param {Drawing} drawing
+ * @param {number} n How many marks there are in all.
+ */
 function drawNames(context, marks, places, size, { names = "auto", active, hover, looks, ratio }, n) {
   if (names === "none") return;
   context.font = `500 ${NAME_FONT * ratio}px system-ui, sans-serif`;

@@ -143,6 +143,7 @@ export class Pointer {
     this.stage.host.classList.remove("panning");
   }
 
+  /** @param {[number, number]} place */
   #dragged(place, { offset }) {
     const [x, y] = this.stage.view.toImage(...place);
     return /** @type {[number, number]} */ ([x + offset[0], y + offset[1]]);

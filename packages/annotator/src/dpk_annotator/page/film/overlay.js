@@ -136,5 +136,6 @@ function drawTrails(context, view, poses, frame, { trail, trailOf, ratio }) {
 export function middle(points) {
   const there = points.filter(([x, y]) => x !== null && y !== null);
   if (!there.length) return null;
-  return [0, 1].map((axis) => there.reduce((sum, point) => sum + point[axis], 0) / there.length);
+  const mean = (/** @type {number} */ axis) => there.reduce((sum, point) => sum + point[axis], 0) / there.length;
+  return [mean(0), mean(1)];
 }

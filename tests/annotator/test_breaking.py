@@ -199,6 +199,81 @@ def test_another_set_in_its_place_is_left_alone_and_no_edit_is_lost(small_set, a
         assert again.state(3).point("head").x == 3
 
 
+# -- a journal that is tidied away ----------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is open cannot be removed there")
+@pytest.mark.parametrize("removed", ["journal", "journal-wal", "journal*"])
+def test_a_journal_that_was_removed_while_open_is_put_back(small_set, tmp_path, removed) -> None:
+    path = small_set()
+    store, other = Store.open(path, background=False), Store.open(path, background=False)
+    store.apply([(0, MoveKeypoint("head", 1, 1))], 0, "me")
+    other.poll()
+    store.save()
+    for file in path.parent.glob(f"labels.h5.{removed}"):
+        file.unlink()
+    revision = store.apply([(1, MoveKeypoint("head", 2, 2))], store.revision, "me").revision
+    assert revision == 2
+    assert any("removed" in notice for notice in store.notices)
+    # Killed now: what was said to be done is there, and can be undone.
+    shutil.copytree(path.parent, tmp_path / "killed")
+    with Store.open(tmp_path / "killed" / path.name, background=False) as again:
+        assert again.state(1).point("head").x == 2
+        assert again.steps("me") == (2, 0)
+    assert other.apply([(2, MoveKeypoint("head", 3, 3))], 1, "you").revision == 3
+    assert store.undo("me", 3).revision == 4
+    other.poll()
+    assert other.labels()[1].same_as(store.labels()[1])
+    assert other.close()
+    store.apply([(4, MoveKeypoint("head", 5, 5))], store.revision, "me")
+    assert store.close()
+    with Store.open(path, background=False) as again:
+        assert again.steps("me") == (2, 0)
+        sound(path, again.labels()[1])
+
+
+def test_a_journal_that_goes_with_a_renamed_set_is_followed(small_set) -> None:
+    path = small_set()
+    one = Store.open(path, background=False)
+    one.apply([(0, MoveKeypoint("head", 1, 1))], 0, "me")
+    one.save()
+    better = path.with_name("better.h5")
+    os.rename(path, better)
+    with Store.open(better, background=False) as two:
+        assert two.steps("me") == (1, 0)
+        one.apply([(1, MoveKeypoint("head", 2, 2))], 1, "me")
+        two.poll()
+        assert two.state(1).point("head").x == 2
+        assert not journal_beside(path).exists(), "there is one journal, not two"
+        two.apply([(2, MoveKeypoint("head", 3, 3))], 2, "you")
+    one.close()
+    with Store.open(better, background=False) as again:
+        assert again.revision == 3
+        sound(better, again.labels()[1])
+
+
+def test_a_journal_in_whose_place_another_is_written_is_not_mixed_with_it(small_set) -> None:
+    path, strange = small_set(), small_set()
+    for place in (path, strange):
+        with Store.open(place, background=False) as store:
+            store.apply([(0, MoveKeypoint("head", 1, 1))], 0, "me")
+    store = Store.open(path, background=False)
+    store.apply([(1, MoveKeypoint("head", 2, 2))], 1, "me")
+    kept = journal_beside(path).with_name("kept")
+    for side in ("", "-wal", "-shm"):
+        os.rename(f"{journal_beside(path)}{side}", f"{kept}{side}")
+    shutil.copyfile(journal_beside(strange), journal_beside(path))
+    content = journal_beside(path).read_bytes()
+    with pytest.raises(OutputError, match="replaced by another one"):
+        store.apply([(2, MoveKeypoint("head", 3, 3))], 2, "me")
+    assert journal_beside(path).read_bytes() == content
+    os.remove(journal_beside(path))
+    store.apply([(2, MoveKeypoint("head", 3, 3))], 2, "me")
+    assert store.close()
+    with Store.open(path, background=False) as again:
+        assert again.state(2).point("head").x == 3
+
+
 # -- a full disk ----------------------------------------------------------------------------------
 
 _LIMITED = """

@@ -239,8 +239,18 @@ class HeldSet:
             events = self._events()
         for event in events:
             self.on_change(event)
+        self._tell_of_journal()
         if self._ledger.seq != self._file_seq:
             self._wake()
+
+    def _tell_of_journal(self) -> None:
+        journal = self._ledger.journal
+        if journal is not None and journal.was_put_back:
+            self._notice(
+                "journal",
+                f"the journal {journal.path.name} was removed or replaced by another program; it "
+                "was put back, and no edit is lost. Leave it where it is while the set is open",
+            )
 
     def _catch_up(self) -> None:
         if self._closed:

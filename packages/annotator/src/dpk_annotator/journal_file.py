@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpk_annotator.entries import JournalDamagedError
+from dpk_annotator.journal_rescue import leave, moved_to, place_of, put_back
 from dpk_annotator.raw_entries import LOG, log_is_broken
 from dpk_core.errors import OutputError
 
@@ -69,6 +70,8 @@ class JournalFile:
         self.path = path
         self._database = database
         self.meta = meta
+        self.was_put_back = False
+        self._place = place_of(path)
 
     @classmethod
     def open(cls, path: Path) -> Self | None:
@@ -158,6 +161,7 @@ class JournalFile:
     def transaction(self) -> Iterator[None]:
         """All of the block is on disk at its end, or none of it; other processes wait."""
         with _errors(self.path):
+            self._stay_in_place()
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -168,6 +172,36 @@ class JournalFile:
                 raise
 
     # -- small parts ------------------------------------------------------------------------------
+
+    def _stay_in_place(self) -> None:
+        """Be where the path leads: SQLite goes on writing into a file that somebody has removed."""
+        now = place_of(self.path)
+        if now == self._place or (now[0] == self._place[0] and self._place[1] is None):
+            self._place = now
+            return
+        if now[0] != self._place[0] and (moved := moved_to(self.path, self._place)) is not None:
+            self.path, self._place = moved, place_of(moved)  # with a set that was renamed
+            return
+        if now[0] in (None, self._place[0]):
+            put_back(self._database, self.path, instead=now[0])
+        # Where several processes find it gone, the first puts it back, and the others open that.
+        database = _connect(self.path)
+        try:
+            journal = type(self)._opened(self.path, database)
+            if journal is None or journal.set_id != self.set_id or journal._is_behind(self):
+                raise OutputError(
+                    f"the journal {self.path} was replaced by another one; nothing is saved. Put "
+                    "it back, or close this and open it anew"
+                )
+        except BaseException:
+            database.close()
+            raise
+        leave(self._database)
+        self._database, self._place, self.was_put_back = database, place_of(self.path), True
+
+    def _is_behind(self, other: JournalFile) -> bool:
+        query = "SELECT COALESCE(MAX(seq), 0) FROM entries"
+        return int(self._one(query)[0]) < int(other._one(query)[0])
 
     def _one(self, query: str) -> Any:
         return self._all(query, [])[0]

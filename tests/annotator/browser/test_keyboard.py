@@ -176,3 +176,17 @@ def test_keys_meant_for_an_image_that_was_left_are_told_of(serve, open_page, mak
     let_go()
     hand.on_image(9).saved()
     assert [served.row(row)["flag"] for row in (9, 10)] == [True, False]
+
+
+def test_keys_that_were_chosen_before_hold_over_those_that_came_later(serve, open_page, make_set):
+    found = open_page(serve(make_set())).page.evaluate(
+        """async () => {
+          const chosen = { help: ['x'], gone: ['y'], swap: 'bad' };
+          localStorage.setItem('dpk-keys', JSON.stringify(chosen));
+          const { Keys } = await import('./static/keys.js');
+          const keys = new Keys();
+          const does = (key, place) => keys.action(new KeyboardEvent('keydown', { key }), place);
+          return [does('x'), does('x', 'video'), does('?'), does('t'), does('a', 'video')];
+        }"""
+    )
+    assert found == ["help", "help", None, "swap", "film-add"]

@@ -117,3 +117,21 @@ def test_on_the_command_line(film, tmp_path):
     done = CliRunner().invoke(app, ["crop", *map(str, film), "--size", "16", "-o", folder])
     assert done.exit_code == 0, done.output
     assert "dots.2.mp4, 20 frames from 0 on" in "".join(done.output.split("\n"))
+
+
+def test_interrupted_it_says_where_the_frames_are(film, tmp_path, monkeypatch):
+    crop, calls = Cropper.crop, []
+
+    def interrupted(self, *arguments):
+        calls.append(len(calls))
+        if len(calls) > 8:
+            raise KeyboardInterrupt
+        return crop(self, *arguments)
+
+    monkeypatch.setattr(Cropper, "crop", interrupted)
+    folder = tmp_path / "crops"
+    done = CliRunner().invoke(app, ["crop", *map(str, film), "--size", "16", "-o", str(folder)])
+    assert done.exit_code == 130
+    assert "files named .partial.mp4" in " ".join(done.output.split())
+    with VideoReader(folder / "dots.0.partial.mp4") as reader:
+        assert len(reader) == 8

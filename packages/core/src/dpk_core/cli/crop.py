@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dpk_core.cli.console import say
+from dpk_core.cli.console import INTERRUPTED, note, say
 
 
 def command(
@@ -39,19 +39,23 @@ def command(
     from dpk_core.cli.progress import shown
     from dpk_core.workflow.crop import crop_video
 
-    with shown() as progress:
-        done = crop_video(
-            video,
-            tracks,
-            output,
-            size=size,
-            rotate=rotate,
-            scale=scale,
-            ids=ids,
-            start=start,
-            stop=stop,
-            overwrite=force,
-            progress=progress,
-        )
+    try:
+        with shown() as progress:
+            done = crop_video(
+                video,
+                tracks,
+                output,
+                size=size,
+                rotate=rotate,
+                scale=scale,
+                ids=ids,
+                start=start,
+                stop=stop,
+                overwrite=force,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        note(f"Interrupted. Frames that were done are in {output}, in files named .partial.mp4.")
+        raise typer.Exit(INTERRUPTED) from None
     for individual, path in done.videos.items():
         say(f"individual {individual}: {path}, {done.n_frames} frames from {done.start} on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,3 +75,22 @@ def test_films_are_followed_and_judged(part, tmp_path, monkeypatch):
     monkeypatch.setattr(film, "FILMS", {"clean": small})
     lines = film.film_table(arms.FILM_ARMS[:1], 1, 0, tmp_path)
     assert sum("soft (ours)" in line for line in lines) == 1
+
+
+def test_a_stage_s_time_leaves_out_that_of_the_stages_it_calls(part, monkeypatch):
+    stages = part("stages")
+    now = iter([0.0, 1, 3, 6])  # outer begins, inner begins, inner ends, outer ends
+    clocks = SimpleNamespace(process_time=lambda: next(now), perf_counter=lambda: 0.0)
+    monkeypatch.setattr(stages, "time", clocks)
+    owner = SimpleNamespace(inner=lambda x: x + 1, outer=lambda x: 2 * owner.inner(x))
+    clock = stages.Clock()
+    for name in ("inner", "outer"):
+        clock.watch(owner, name)
+    assert owner.outer(3) == 8
+    assert clock.spent["inner"].tolist() == [2, 0, 1]
+    assert clock.spent["outer"].tolist() == [4, 0, 1]
+
+
+def test_all_stages_that_are_timed_are_there(part):
+    for owner, names in part("stages").STAGES.items():
+        assert all(callable(getattr(owner, name)) for name in names)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Several processes import pynwb at once here; one would read what another has half written.
+os.environ.setdefault("PYNWB_NO_CACHE_DIR", "1")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -74,6 +77,35 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 def test_contract() -> None:
     check_format("nwb")
+
+
+_WRITE = """
+import sys
+import numpy as np
+from dpk_core import Poses, Skeleton
+from dpk_core.streams import PoseStream
+from dpk_io_formats.nwb import NwbFormat
+
+poses = Poses(np.ones((3, 1, 2)), np.ones((3, 1)), Skeleton(("a",)), frames=range(3))
+NwbFormat().write(sys.argv[1], PoseStream.of(poses), fps=25)
+"""
+
+
+def test_no_other_process_meets_a_schema_that_is_half_written(tmp_path: Path) -> None:
+    """pynwb keeps its schema in the user's cache, not whole at once: we have it keep none."""
+    home = tmp_path / "home"
+    home.mkdir()
+    apart = {"PYNWB_NO_CACHE_DIR", "XDG_CACHE_HOME"}
+    environment = {key: value for key, value in os.environ.items() if key not in apart}
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITE, str(tmp_path / "a.nwb")],
+        env=environment | {"HOME": str(home), "LOCALAPPDATA": str(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(FORMAT.read(tmp_path / "a.nwb").read()) == 3
+    assert list(home.rglob("*.pkl")) == []
 
 
 def test_pynwb_reads_ours_and_finds_it_valid(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -40,6 +41,15 @@ REFERENCE_FRAME = (
 _CHUNK = 4096
 
 
+def _keep_no_schema() -> None:
+    """Have pynwb read its schema anew, to be called before it is imported; half a second.
+
+    What it keeps of it in the user's cache is written in place: a process that imports it
+    meanwhile, and every one after a write that was cut off, fails with "pickle data was truncated".
+    """
+    os.environ.setdefault("PYNWB_NO_CACHE_DIR", "1")
+
+
 @attrs.frozen
 class Session:
     """What NWB wants to know of a recording; see `NwbFormat.write`."""
@@ -57,6 +67,7 @@ class Session:
         ------
         OutputExistsError, ValidationError
         """
+        _keep_no_schema()
         from pynwb import NWBFile
 
         if self.path.exists():
@@ -262,6 +273,7 @@ def _places(numbers: np.ndarray) -> np.ndarray:
 
 def write_labels(session: Session, annotations: AnnotationSet, report: LossReport) -> None:
     """Labelled frames with the names of their videos, coordinates in pixels of these."""
+    nwb = session.file(None)  # first, for what follows imports pynwb, too
     from ndx_pose import (
         PoseTraining,
         SkeletonInstance,
@@ -271,7 +283,6 @@ def write_labels(session: Session, annotations: AnnotationSet, report: LossRepor
         TrainingFrames,
     )
 
-    nwb = session.file(None)
     skeleton = _add_skeleton(nwb, annotations.skeleton, report)
     keypoints = keypoints_in_frames(annotations)
     individuals = [source.individual for source in annotations.sources]

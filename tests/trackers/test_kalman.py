@@ -13,7 +13,7 @@ from dpk_core.tracks import COLUMNS
 from dpk_trackers.assignment import assign
 from dpk_trackers.kalman import KalmanTracker
 from dpk_trackers.kalman_filter import MotionFilter
-from dpk_trackers.similarity import iou, log_sizes, oks
+from dpk_trackers.similarity import iou, iou_of_pairs, log_sizes, oks, oks_of_pairs
 
 
 def boxes(places, score=0.9, size=(20.0, 20.0), **columns):
@@ -274,6 +274,23 @@ def test_oks_as_in_coco_and_with_slack():
         oks(pose, np.zeros((1, 3, 2)), np.array([400.0]))
     with pytest.raises(ValidationError, match=r"sigmas: expected one, or one for each of 2 .* 3"):
         oks(pose, other, np.array([400.0]), np.array([0.1, 0.1, 0.1]))
+
+
+def test_pairs_agree_as_much_as_in_the_table_of_all():
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 60, (9, 2))
+    corners = np.concatenate([low, low + rng.uniform(0, 50, (9, 2))], axis=1)
+    corners[2, 1], corners[5, 2:] = np.nan, corners[5, :2]  # unknown; without an area
+    i, j = rng.integers(0, 9, (2, 40))
+    unknown = (i == 2) | (j == 2)
+    expected = np.where(unknown, np.nan, iou(corners, corners)[i, j])
+    np.testing.assert_array_equal(iou_of_pairs(corners[i].T, corners[j].T), expected)
+    poses = rng.uniform(0, 30, (9, 4, 2))
+    poses[rng.random((9, 4)) < 0.3] = np.nan
+    area, slack = rng.uniform(200, 400, 9), rng.uniform(0, 9, 9)
+    table = oks(poses, poses, area, 0.1, slack)
+    pairs = oks_of_pairs(poses[i], poses[j], area[i], 0.1, slack[i])
+    np.testing.assert_allclose(pairs, table[i, j], rtol=1e-12)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

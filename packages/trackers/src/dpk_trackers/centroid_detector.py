@@ -116,7 +116,8 @@ class CentroidDetector(Detector):
         for side, axis in ((centroids.width, 0), (centroids.height, 1)):
             length = np.nan if side is None else side / way.matrix[axis, axis]
             extents.append(np.full(len(points), length))
-        return Detections(points[:, 0], points[:, 1], *extents, score=scores)
+        width, height = extents
+        return Detections(points[:, 0], points[:, 1], width, height, score=scores)
 
 
 def apart(points: np.ndarray, distance: float) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -92,12 +94,13 @@ def sample(image: np.ndarray, places: np.ndarray) -> np.ndarray:
     padded = np.zeros((rows * 1024, 2), np.float32)
     padded[: len(flat)] = flat
     parts = []
+    no_second: Any = None
     for start in range(0, rows, 32_000):
         maps = padded[start * 1024 : (start + 32_000) * 1024].reshape(-1, 1024, 2)
         parts.append(
-            cv2.remap(image, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(
-                -1
-            )
+            cv2.remap(
+                image, maps, no_second, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            ).reshape(-1)
         )
     values = np.concatenate(parts)
     return values[: len(flat)].astype(np.float32, copy=False).reshape(places.shape[:-1])

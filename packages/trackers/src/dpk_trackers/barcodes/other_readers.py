@@ -133,8 +133,9 @@ def _family(dictionary: TagDictionary) -> tuple[str, int, dict[int, int]]:
         known = {code.tobytes(): i for i, code in enumerate(theirs.codes)}
         for turn, turned in enumerate(rotations(dictionary.codes)):
             numbers = [known.get(np.ascontiguousarray(code).tobytes()) for code in turned]
-            if None not in numbers:
-                return family, turn, dict(zip(numbers, dictionary.ids.tolist(), strict=True))
+            found = [number for number in numbers if number is not None]
+            if len(found) == len(numbers):
+                return family, turn, dict(zip(found, dictionary.ids.tolist(), strict=True))
     raise ValidationError(
         f"apriltag: expected a dictionary of one of {', '.join(APRILTAG_FAMILIES)} "
         f"(TagDictionary.predefined), found {dictionary!r}"

@@ -128,7 +128,8 @@ class _Dtype:
         self.order = order.decode("latin1") if isinstance(order, bytes) else str(order)
 
     def make(self) -> np.dtype:
-        return np.dtype(self.code).newbyteorder(self.order if self.order in "<>" else "=")
+        order: Any = self.order if self.order in "<>" else "="
+        return np.dtype(self.code).newbyteorder(order)
 
 
 _SIMPLE = {"b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)), "f4", "f8"}

@@ -119,8 +119,11 @@ def _masks(level: Level, smallest: float) -> list[tuple[np.ndarray, float]]:
     """What is darker than its neighbourhood, and what is brighter."""
     mean = cv2.blur(level.smooth, (WINDOW, WINDOW))
     limit = _limit(level.smooth, mean)
-    dark = cv2.compare(level.smooth, cv2.subtract(mean, limit), cv2.CMP_LT)
-    bright = cv2.compare(level.smooth, cv2.add(mean, limit), cv2.CMP_GT)
+    # In place where possible: new memory takes as long as what is computed in it.
+    dark = cv2.subtract(mean, limit)
+    dark = cv2.compare(level.smooth, dark, cv2.CMP_LT, dst=dark)
+    bright = cv2.add(mean, limit, dst=mean)
+    bright = cv2.compare(level.smooth, bright, cv2.CMP_GT, dst=bright)
     return [(dark, smallest), (bright, smallest)]
 
 
@@ -139,7 +142,7 @@ def _limit(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:
     activity = cv2.blur(away, (3, 3))
     usual = float(np.median(activity[::2, ::2]))
     least = float(np.clip(round(REST * usual), *ACTIVITY))
-    limit = np.full(activity.shape, 255, np.uint8)
+    limit: np.ndarray = np.full(activity.shape, 255, np.uint8)
     busy = cv2.dilate(activity, np.ones((3, 3), np.uint8)) >= least
     limit[busy] = CONTRAST[int(usual >= RESTLESS)]
     # Pixels beyond the last whole cell have what is next to them.
@@ -149,13 +152,16 @@ def _limit(smooth: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _without_specks(mask: np.ndarray) -> np.ndarray:
-    """The mask less what lies alone within SPECK x SPECK pixels.
+    """The mask, changed in place, less what lies alone within SPECK x SPECK pixels.
 
-    Noise leaves ten specks for every outline that may be a tag's, and each outline costs time.
+    Noise leaves some specks for every outline that may be a tag's, and each outline costs time.
     """
-    mask = cv2.bitwise_and(mask, cv2.dilate(mask, _ring(3)))  # single pixels are gone
-    alone = cv2.subtract(mask, cv2.dilate(mask, _ring(SPECK + 2)))
-    return cv2.subtract(mask, cv2.dilate(alone, np.ones((SPECK, SPECK), np.uint8)))
+    other = cv2.dilate(mask, _ring(3))
+    mask = cv2.bitwise_and(mask, other, dst=mask)  # single pixels are gone
+    other = cv2.dilate(mask, _ring(SPECK + 2), dst=other)
+    alone = cv2.subtract(mask, other, dst=other)
+    alone = cv2.dilate(alone, np.ones((SPECK, SPECK), np.uint8), dst=alone)
+    return cv2.subtract(mask, alone, dst=mask)
 
 
 def _ring(side: int) -> np.ndarray:

@@ -251,7 +251,7 @@ def soil_tag(
     pixels."""
     centre = _project(homography, place[None])[0]
     x, y, r = (round(float(v) * 16) for v in (*centre, radius))
-    cv2.circle(ground, (x, y), r, level, -1, cv2.LINE_8, 4)
+    cv2.circle(ground, (x, y), r, (level,), -1, cv2.LINE_8, 4)
 
 
 def _look_up(
@@ -324,14 +324,14 @@ def _clutter(ground: np.ndarray, settings: SceneSettings, random: np.random.Gene
     kind = random.integers(6)
     turn = random.uniform(0, 360)
     if kind == 0:
-        axes = tuple(int(v) + 1 for v in reach * random.uniform(0.2, 1.0, 2))
-        cv2.ellipse(ground, _pixel(centre), axes, turn, 0, 360, level, -1, cv2.LINE_8)
+        long, short = (int(v) + 1 for v in reach * random.uniform(0.2, 1.0, 2))
+        cv2.ellipse(ground, _pixel(centre), (long, short), turn, 0, 360, (level,), -1, cv2.LINE_8)
     elif kind == 1:
         end = centre + reach * random.normal(size=2) * 2
-        cv2.line(ground, _pixel(centre), _pixel(end), level, int(random.integers(1, 5)))
+        cv2.line(ground, _pixel(centre), _pixel(end), (level,), int(random.integers(1, 5)))
     elif kind == 2:
         points = centre + reach * random.normal(size=(random.integers(3, 7), 2)) * 0.6
-        cv2.fillPoly(ground, [np.round(points).astype(np.int32)], level)
+        cv2.fillPoly(ground, [np.round(points).astype(np.int32)], (level,))
     else:
         cells = {3: 1, 4: 3, 5: int(random.integers(4, 9))}[int(kind)]
         pattern = random.integers(0, 2, (cells, cells))
@@ -361,7 +361,7 @@ def _bodies(
         turn = random.uniform(0, 360)
         centre = place + random.normal(size=2) * settings.side * 0.15
         size = (int(axes[0]), int(axes[1]))
-        cv2.ellipse(ground, _pixel(centre), size, turn, 0, 360, level, -1, cv2.LINE_8)
+        cv2.ellipse(ground, _pixel(centre), size, turn, 0, 360, (level,), -1, cv2.LINE_8)
 
 
 def expose(

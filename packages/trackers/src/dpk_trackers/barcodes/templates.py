@@ -31,7 +31,7 @@ class Templates:
         """Modules along a side of the grid: the code and two rings around it."""
         self.half = dictionary.modules / 2
         """Half the side of the black square, in modules."""
-        axis = (np.arange(self.cells * FINE) + 0.5) / FINE - self.cells / 2
+        axis: np.ndarray = (np.arange(self.cells * FINE) + 0.5) / FINE - self.cells / 2
         self.grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
         """(p, 2) places of the grid in modules from the centre of the tag."""
         depth = self.cells / 2 - np.abs(self.grid).max(axis=1)

@@ -134,9 +134,15 @@ def test_labels_of_another_program_come_with_their_losses(test_data: Path, tmp_p
     ("make", "error", "expected"),
     [
         (lambda folder: folder / "nothing", FileMissingError, "nothing is at"),
-        (lambda folder: folder, FileFormatError, "no format that is known"),
+        (lambda folder: folder, FileFormatError, "holds no images"),
         (lambda folder: _written(folder / "x.h5", b"no HDF5"), FileFormatError, "x.h5"),
-        (lambda folder: _written(folder / "x.mp4", b"no video"), FileFormatError, "x.mp4"),
+        (
+            lambda folder: _written(folder / "x.mp4", b"no video"),
+            FileFormatError,
+            "x.mp4 cannot be read as a v",
+        ),
+        (lambda folder: _written(folder / "x.mp4", b""), FileFormatError, "x.mp4 cannot be read"),
+        (lambda folder: _written(folder / "x.abc", b"abc"), FileFormatError, "no format that is"),
         (lambda folder: _written(folder / "x.png", b"no picture"), FileFormatError, "take it out"),
         (lambda folder: _written(folder / "x.png", b""), FileFormatError, "take it out"),
     ],
@@ -178,3 +184,19 @@ def test_looking_only_makes_nothing(picture_folder: Path) -> None:
     with pytest.raises(ValidationError, match="read-only makes none"):
         prepare_set(picture_folder, read_only=True)
     assert not picture_folder.with_name("pictures.labels.h5").exists()
+
+
+def test_labels_among_images_are_not_left_out_unsaid(picture_folder: Path) -> None:
+    (picture_folder / "CollectedData_anna.csv").write_text("scorer,anna")
+    notes = prepare_set(picture_folder).notes
+    assert "DeepLabCut" in notes[-1]
+    assert "dpk annotate the project's config.yaml" in notes[-1]
+
+
+def test_the_project_of_labels_among_images_is_named(picture_folder: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "labeled-data").mkdir(parents=True)
+    (project / "config.yaml").write_text("Task: reaching")
+    folder = picture_folder.rename(project / "labeled-data" / "mouse")
+    (folder / "CollectedData_anna.csv").write_text("scorer,anna")
+    assert f"dpk annotate {project / 'config.yaml'}" in prepare_set(folder).notes[-1]

@@ -105,9 +105,12 @@ def prepare_set(
     images = _images_in(source)
     if images and not (source.is_dir() and _is_labelled(source)):
         _write_images(images, target, skeleton, progress)
-        return PreparedSet(target, True, (f"{target}: {len(images)} images of {source}",))
-    if source.is_file() and _is_video(source):
+        note = f"{target}: {len(images)} images of {source}"
+        return PreparedSet(target, True, (note, *_left_out(source)))
+    trouble = _why_no_video(source) if source.is_file() else None
+    if source.is_file() and trouble is None:
         return _of_video(source, target, skeleton, n_frames, progress)
+    _refuse_the_unknown(source, trouble)
     return _converted(source, target, progress)
 
 
@@ -138,14 +141,44 @@ def _is_labelled(folder: Path) -> bool:
         return False
 
 
-def _is_video(path: Path) -> bool:
+def _why_no_video(path: Path) -> VideoError | None:
+    """Why a file cannot be read as a video; None when it can."""
     from dpk_core.services.video import VideoReader
 
     try:
         with VideoReader(path):
-            return True
-    except VideoError:
-        return False
+            return None
+    except VideoError as error:
+        return error
+
+
+def _refuse_the_unknown(source: Path, trouble: VideoError | None) -> None:
+    """FileFormatError that speaks of what was meant: a film, or a folder of pictures."""
+    from dpk_annotator.film_places import VIDEO_SUFFIXES  # which needs this module
+    from dpk_core.services.formats import identify
+
+    try:
+        identify(source)
+    except FileFormatError as error:
+        if source.is_dir():
+            raise FileFormatError(
+                f"{source} holds no images ({', '.join(IMAGE_SUFFIXES)}), and {error}"
+            ) from None
+        if source.suffix.lower() in VIDEO_SUFFIXES:
+            raise FileFormatError(f"{source} cannot be read as a video: {trouble}") from None
+        raise
+
+
+def _left_out(folder: Path) -> tuple[str, ...]:
+    """That labels of a DeepLabCut project lie among images, which its own folder knows about."""
+    if not folder.is_dir() or not any(folder.glob("CollectedData*")):
+        return ()
+    project = folder.resolve().parent.parent / "config.yaml"
+    where = project if project.is_file() else "the project's config.yaml"
+    return (
+        f"Note: {folder} holds labels of DeepLabCut, which were not taken. To have them, too: "
+        f"dpk annotate {where}",
+    )
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -281,6 +281,7 @@ def test_frames_that_are_none(frame):
         {"count": "two"},
         {"polarity": "grey"},
         {"threshold": -1},
+        {"threshold": 300},
         {"min_area": float("nan")},
         {"samples": 2},
     ],

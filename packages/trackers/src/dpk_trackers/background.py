@@ -74,7 +74,7 @@ class BackgroundDetector(Detector):
         self.count = None if count is None else _whole("count", count, 1)
         self.samples = _whole("samples", samples, 3)
         self.polarity = polarity
-        self.threshold = _positive("threshold", threshold)
+        self.threshold = _positive("threshold", threshold, 255)
         self.min_area = _positive("min_area", min_area)
         self.model: BackgroundModel | None = None
 
@@ -170,13 +170,16 @@ def _whole(name: str, value: Any, least: int) -> int:
     return number
 
 
-def _positive(name: str, value: Any) -> float | None:
+def _positive(name: str, value: Any, most: float = np.inf) -> float | None:
     if value is None:
         return None
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = np.nan
-    if not (np.isfinite(number) and number > 0):
-        raise ValidationError(f"background: {name}: expected a number above 0, found {value!r}")
+    if not (np.isfinite(number) and 0 < number <= most):
+        most_said = "" if np.isinf(most) else f" and not above {most:g}"
+        raise ValidationError(
+            f"background: {name}: expected a number above 0{most_said}, found {value!r}"
+        )
     return number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import getpass
+import itertools
 import logging
 import os
 import socket
@@ -21,12 +22,14 @@ from dpk_annotator.films import Films
 from dpk_annotator.security import new_token
 from dpk_annotator.server import create_app
 from dpk_annotator.store import Store
+from dpk_annotator.trimming import give_memory_back
 from dpk_core.errors import OutputError
 
 FIRST_PORT, PORTS = 8710, 20
 """Ports that are tried when none is asked for, so that an SSH tunnel can be kept."""
 
 _POLL_SECONDS = 1.0
+_POLLS_OF_A_TRIM = 30
 _LAST_ANSWERS_SECONDS = 5
 _ANYWHERE = ("", "0.0.0.0", "::")
 
@@ -167,7 +170,7 @@ class _Server(uvicorn.Server):
 
 
 class _Watcher(threading.Thread):
-    """Looks now and then whether other programs have changed journal or file."""
+    """Looks now and then whether other programs have changed journal or file, and tidies up."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(name="dpk-annotator-watch", daemon=True)
@@ -175,7 +178,11 @@ class _Watcher(threading.Thread):
         self._end = threading.Event()
 
     def run(self) -> None:
-        while not self._end.wait(_POLL_SECONDS):
+        for poll in itertools.count(1):
+            if self._end.wait(_POLL_SECONDS):
+                return
+            if poll % _POLLS_OF_A_TRIM == 0:
+                give_memory_back()
             try:
                 self._store.poll()
             except Exception:  # the next look may go well; nothing of the labels depends on it

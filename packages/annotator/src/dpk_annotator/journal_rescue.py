@@ -23,7 +23,8 @@ _left: list[sqlite3.Connection] = []
 
 def place_of(path: Path) -> Place:
     """Which files a journal's path leads to now."""
-    return _number(path), _number(path.with_name(path.name + LOG))
+    name = os.fspath(path)  # asked for with every edit, for which paths take long
+    return _number(name), _number(name + LOG)
 
 
 def moved_to(path: Path, place: Place) -> Path | None:
@@ -66,7 +67,7 @@ def leave(database: sqlite3.Connection) -> None:
     _left.append(database)
 
 
-def _number(path: Path) -> int | None:
+def _number(path: Path | str) -> int | None:
     try:
         return os.stat(path).st_ino
     except OSError:

@@ -217,6 +217,28 @@ def test_guesses_from_a_score_on_are_confirmed(panel, past):
     assert hand.page.locator(".partner-panel button", has_text="No such guess").is_disabled()
 
 
+def test_a_model_that_was_trained_last_is_the_one_that_guesses(panel, past):
+    hand = panel(past)
+    model = hand.page.get_by_label("Model", exact=True)
+
+    def look_again() -> None:
+        hand.page.locator("#tab-label").click()
+        with hand.page.expect_response("**/api/models"):
+            hand.page.locator("#tab-partner").click()
+
+    assert model.input_value() == "job 1"
+    better = _job(past.with_name("labels.h5.jobs"), 4, "train", {"model": "LEAP"}, "epoch 1\n")
+    (better / "model.keras").write_bytes(b"weights")
+    look_again()
+    hand.page.wait_for_function(
+        "menu => menu.value === 'job 4'", arg=model.element_handle(), timeout=30_000
+    )
+    model.select_option("job 1")
+    look_again()
+    hand.page.locator(".partner-panel button", has_text="Guess on all images").wait_for()
+    assert model.input_value() == "job 1", "what a person chose stays"
+
+
 @pytest.mark.slow
 def test_from_labels_to_guesses_in_the_page(panel, half_labelled):
     hand = panel(half_labelled)

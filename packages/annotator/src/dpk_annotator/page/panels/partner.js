@@ -28,6 +28,8 @@ class PartnerPanel {
   #cards = new Map();
   #summaries = new Map();
   #loaded = false;
+  /** Models that there were when they were last asked for. @type {Set<string> | null} */
+  #trained = null;
   /** The way of suggesting that the person wants, though it may have to wait for guesses. */
   #wanted = "combined";
   #asking = false;
@@ -152,7 +154,11 @@ class PartnerPanel {
     const { architectures, trained, by } = await get("models");
     this.#summaries = new Map(architectures.map(({ name, summary }) => [name, summary]));
     fill(this.network, architectures.map(({ name }) => [name, name]), "StackedDenseNet");
+    const known = this.#trained;
+    this.#trained = new Set(trained);
     fill(this.model, trained.map((name) => [name, name]), "");
+    const latest = known && trained.find((name) => !known.has(name));
+    if (latest) this.model.value = latest; // who trains once more means that one
     fill(this.by, by.map((name) => [name, BY[name] ?? name]), this.#wanted);
     this.model.disabled = !trained.length;
     if (!trained.length) this.model.replaceChildren(element("option", { value: "", text: "none yet" }));

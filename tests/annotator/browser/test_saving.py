@@ -126,6 +126,30 @@ def test_the_server_may_go_and_come_back(serve, open_page, make_set):
     assert again.point(0, "nose")[0] == pytest.approx(10, abs=0.2)
 
 
+def test_a_tab_from_before_a_restart_says_so_and_leaves_its_undo_to_the_next(
+    serve, open_page, make_set, browser
+):
+    port = _free_port()
+    served = serve(make_set(), "--port", port)
+    context = browser.new_context()
+    old = open_page(served, context)
+    old.click(10, 10)
+    old.click(20, 20)
+    old.saved()
+    served.kill()
+    old.page.locator('#save[data-status="offline"]').wait_for()
+    assert old.page.locator("#save-text").inner_text() == "Offline", "nothing waits"
+    again = serve(served.path, "--port", port)
+    new = open_page(again, context)
+    assert new.page.evaluate("dpk.client") == old.page.evaluate("dpk.client")
+    old.page.locator(".notice", has_text="close this tab.").wait_for()
+    new.press("z")
+    new.saved()
+    assert not again.point(0, "earL")[3]
+    assert again.point(0, "nose")[3]
+    context.close()
+
+
 def test_two_tabs_see_each_other(serve, open_page, make_set, browser):
     served = serve(make_set())
     context = browser.new_context()

@@ -103,8 +103,8 @@ const OUT_OF_SIGHT = 10_000;
  * Hear what happens on the server, for as long as the tab is seen.
  *
  * @param {string} client
- * @param {Record<string, (value: any) => void>} listeners By event; `back` is called when the line
- *   stands again after it was cut.
+ * @param {Record<string, (value: any) => void>} listeners By event; `cut` is called when the line
+ *   is cut, or not to be had, and `back` when it stands again.
  */
 export function listen(client, listeners) {
   let source = null;
@@ -121,6 +121,7 @@ export function listen(client, listeners) {
     source = new EventSource(`api/events?client=${encodeURIComponent(client)}`);
     source.addEventListener("error", () => {
       cut = true;
+      listeners.cut?.(null);
       if (source?.readyState !== EventSource.CLOSED) return;
       hangUp();
       timer = setTimeout(call, LINE_PAUSE);
@@ -130,7 +131,7 @@ export function listen(client, listeners) {
       cut = false;
     });
     for (const [name, listener] of Object.entries(listeners)) {
-      if (name !== "back") source.addEventListener(name, (event) => listener(JSON.parse(event.data)));
+      if (!["cut", "back"].includes(name)) source.addEventListener(name, (event) => listener(JSON.parse(event.data)));
     }
   };
   document.addEventListener("visibilitychange", () => {

@@ -2,7 +2,8 @@
  * The page as a whole: its rooms, and what they and the panels ask of each other. Which image and
  * keypoint are active is known here; what is done to them is done in the rooms.
  *
- * Emits `row`, `state`, `active`, `set`, `clicking`, `note`, `steps`, `changed` and `job`.
+ * Emits `row`, `state`, `active`, `set`, `clicking`, `note`, `steps`, `changed`, `line`
+ * and `job`.
  */
 
 import { Ahead } from "./ahead.js";

@@ -18,6 +18,7 @@ export class Notices {
     this.mark = document.getElementById("save");
     this.text = document.getElementById("save-text");
     app.queue.on("status", () => this.#status());
+    app.on("line", () => this.#status());
     app.queue.on("refused", ({ error }) => this.#refused(error));
     addEventListener("beforeunload", (event) => {
       // Unsent edits come back with the page, unless this browser keeps nothing.
@@ -92,6 +93,15 @@ export class Notices {
     const { queue } = this.app;
     const n = queue.waiting.length;
     const edits = `${n} ${n === 1 ? "edit" : "edits"}`;
+    const { line } = this.app.news;
+    if (line === "ended") this.#ended();
+    else this.unsay("ended");
+    if (queue.status === "saved" && line !== "open") {
+      this.mark.dataset.status = "offline";
+      this.text.textContent = "Offline";
+      this.mark.title = "All edits are on the disk, but the server cannot be reached now.";
+      return;
+    }
     this.mark.dataset.status = queue.status;
     this.text.textContent = {
       saved: "Saved",
@@ -114,12 +124,19 @@ export class Notices {
   #refused(error) {
     const { queue } = this.app;
     const passing = [423, 500, 507].includes(error.status);
-    const gone = error.status === 403;
-    const text = gone
-      ? "This address is not valid any more. Open the one that dpk annotate shows now and close this tab: your edits are kept and go there."
-      : `Not saved: ${error.message}.${passing ? " It is tried again; your edits are kept." : ""}`;
+    if (error.status === 403) return; // said by what is said of the line
+    const text = `Not saved: ${error.message}.${passing ? " It is tried again; your edits are kept." : ""}`;
     const again = button("Try again", () => queue.retry(), { class: "quiet framed" });
     const leave = button("Leave this edit out", () => queue.discard(), { class: "quiet framed" });
-    this.say("refused", text.replace(/\.\.$/, "."), gone || passing ? [again] : [again, leave]);
+    this.say("refused", text.replace(/\.\.$/, "."), passing ? [again] : [again, leave]);
+  }
+
+  /** The server was started anew: it has another address. */
+  #ended() {
+    const { queue } = this.app;
+    const kept = queue.waiting.length ? ": your edits are kept and go there" : "";
+    const again = button("Try again", () => queue.retry(), { class: "quiet framed" });
+    const text = `This address is not valid any more. Open the one that dpk annotate shows now and close this tab${kept}.`;
+    this.say("ended", text, queue.waiting.length ? [again] : []);
   }
 }

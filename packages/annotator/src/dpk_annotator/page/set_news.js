@@ -1,9 +1,13 @@
 /** The set as a whole, as the server has it now: changed by others, gone back, given another skeleton. */
 
-import { get, listen, post, randomText } from "./api.js";
+import { Refusal, get, listen, post, randomText } from "./api.js";
+import { giveOnRequest } from "./client.js";
 import { looks } from "./colours.js";
 
 export class SetNews {
+  /** @type {"open"|"cut"|"ended"} Whether the server is heard; "ended" when this address is no longer its. */
+  line = "open";
+
   /** @param {import("./app.js").App} app */
   constructor(app) {
     this.app = app;
@@ -18,8 +22,36 @@ export class SetNews {
       ping: (ping) => this.#caughtUp(ping?.revision),
       job: (job) => app.emit("job", job),
       warnings: ({ warnings }) => this.#warned(warnings),
-      back: () => this.#changed({ rows: null, client: "" }),
+      cut: () => this.#heardNothing(),
+      back: () => {
+        this.#lineIs("open");
+        this.#changed({ rows: null, client: "" });
+      },
     });
+    app.queue.on("refused", ({ error }) => {
+      if (error.status === 403) this.#lineIs("ended");
+    });
+    giveOnRequest(app.client, async () => {
+      await this.#heardNothing();
+      return this.line === "open" || app.queue.waiting.length > 0;
+    });
+  }
+
+  /** Ask whether the server is there, and whether it still knows this page. */
+  async #heardNothing() {
+    try {
+      await get("set");
+      this.#lineIs("open");
+    } catch (error) {
+      this.#lineIs(error instanceof Refusal && error.status === 403 ? "ended" : "cut");
+    }
+  }
+
+  /** @param {SetNews["line"]} line */
+  #lineIs(line) {
+    if (this.line === line) return;
+    this.line = line;
+    this.app.emit("line");
   }
 
   /** @param {number} revision */

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import getpass
-import itertools
 import logging
 import os
 import socket
@@ -19,17 +18,16 @@ import uvicorn
 
 from dpk_annotator.context import Context
 from dpk_annotator.films import Films
+from dpk_annotator.large_blocks import give_large_blocks_back
 from dpk_annotator.security import new_token
 from dpk_annotator.server import create_app
 from dpk_annotator.store import Store
-from dpk_annotator.trimming import give_memory_back
 from dpk_core.errors import OutputError
 
 FIRST_PORT, PORTS = 8710, 20
 """Ports that are tried when none is asked for, so that an SSH tunnel can be kept."""
 
 _POLL_SECONDS = 1.0
-_POLLS_OF_A_TRIM = 30
 _LAST_ANSWERS_SECONDS = 5
 _ANYWHERE = ("", "0.0.0.0", "::")
 
@@ -120,6 +118,7 @@ def serve(
     ready
         Called when the page can be opened.
     """
+    give_large_blocks_back()
     host, port = sock.getsockname()[:2]
     address = Address(host, port, new_token() if token is None else token)
     context = Context(store, films=Films(store, videos))
@@ -170,7 +169,7 @@ class _Server(uvicorn.Server):
 
 
 class _Watcher(threading.Thread):
-    """Looks now and then whether other programs have changed journal or file, and tidies up."""
+    """Looks now and then whether other programs have changed journal or file."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(name="dpk-annotator-watch", daemon=True)
@@ -178,11 +177,7 @@ class _Watcher(threading.Thread):
         self._end = threading.Event()
 
     def run(self) -> None:
-        for poll in itertools.count(1):
-            if self._end.wait(_POLL_SECONDS):
-                return
-            if poll % _POLLS_OF_A_TRIM == 0:
-                give_memory_back()
+        while not self._end.wait(_POLL_SECONDS):
             try:
                 self._store.poll()
             except Exception:  # the next look may go well; nothing of the labels depends on it

@@ -93,11 +93,15 @@ def test_makes_a_skeleton_by_clicking_on_the_first_image(serve, open_page, tmp_p
     hand = open_page(served)
     panel = hand.page.get_by_role("tabpanel", name="Skeleton")
     assert "no skeleton yet" in panel.text_content()
+    hand.press("s")
+    hand.page.locator("#brief", has_text="make one in the Skeleton tab").wait_for()
     panel.get_by_role("button", name="Add by clicking").click()
     for (x, y), name in zip([(40, 10), (30, 20), (50, 20)], ["nose", "earL", "earR"], strict=True):
         hand.click(x, y)
         hand.page.keyboard.type(name)
-        hand.press("Enter")
+        hand.press("Tab")
+        focused = "document.activeElement.getAttribute('aria-label')"
+        assert hand.page.evaluate(focused).startswith("Parent of keypoint")
     hand.page.get_by_label("Parent of keypoint 3").fill("nose")
     hand.page.get_by_label("Parent of keypoint 3").press("Tab")
     hand.page.get_by_label("Partner of keypoint 3").fill("earL")

@@ -116,7 +116,7 @@ def test_filters_and_numbers_lead_to_images(serve, open_page, make_set):
     hand.press("l", "b", "l", "l", "b")
     hand.on_image(3).saved()
     hand.page.locator("#filter").select_option("flagged")
-    hand.page.locator("#total", has_text="2 pass").wait_for()
+    hand.page.locator("#total", has_text="2 images").wait_for()
     hand.on_image(3)
     hand.page.locator('.thumb[aria-setsize="2"]').nth(1).wait_for()
     hand.page.locator("#stage").focus()

@@ -81,6 +81,7 @@ export class App extends Emitter {
     this.rows.on("state", (row) => {
       if (row !== this.row) return;
       this.stage.redrawMarks();
+      this.loupe.show(this.pointer.place);
       this.emit("state");
     });
     this.settings.on("change", (names) => this.#dress(names));
@@ -266,7 +267,8 @@ export class App extends Emitter {
   }
 
   showScale() {
-    byId("scale").textContent = `${Math.round((this.stage.view.scale / this.stage.ratio) * 100)} %`;
+    const { picture, view, ratio } = this.stage;
+    byId("scale").textContent = picture ? `${Math.round((view.scale / ratio) * 100)} %` : "";
   }
 
   /** Clicks on the image go there and label nothing. @param {App["clicking"]} taker */

@@ -5,6 +5,8 @@ import { applyEdit, confirmable, difference, isNothing, partsOf } from "./labels
 
 /** More images than these are asked for all at once. */
 const MOST_ROWS = 50;
+/** Edits that are about the image as a whole. */
+const MARKS = new Set(["flag", "note", "finished"]);
 
 export class Editing {
   /** How many steps can be taken back and done again; null while unknown. */
@@ -32,7 +34,7 @@ export class Editing {
   edit(edit, row) {
     const { rows, skeleton, queue } = this.app;
     const state = rows.state(row);
-    if (!state || !this.#mayEdit() || isNothing(difference(state, applyEdit(state, edit, skeleton)))) return;
+    if (!state || !this.#mayEdit(!MARKS.has(edit.kind)) || isNothing(difference(state, applyEdit(state, edit, skeleton)))) return;
     this.#done.push({ row, before: state });
     this.#undone = [];
     queue.push("edit", { base: rows.confirmed(row).revision, changes: [{ row, edit }] }, row, edit);
@@ -74,10 +76,13 @@ export class Editing {
     this.app.emit("steps");
   }
 
-  #mayEdit() {
-    const { readOnly, notices } = this.app;
+  /** @param {boolean} [labels] Whether it is about keypoints. */
+  #mayEdit(labels = false) {
+    const { readOnly, notices, skeleton } = this.app;
+    const nameless = labels && skeleton.placeholder;
     if (readOnly) notices.readOnly();
-    return !readOnly;
+    else if (nameless) notices.brief("This set has no skeleton yet: make one in the Skeleton tab, then label.");
+    return !readOnly && !nameless;
   }
 
   #takeBack(path, from, to) {

@@ -56,6 +56,15 @@ export class Scene {
   #drawDraft(context) {
     const { ratio, view } = this.app.stage;
     context.font = `600 ${NAME * ratio}px system-ui, sans-serif`;
+    for (const { parent, place, row } of this.#draft) {
+      if (row !== this.app.row || !parent?.place || parent.row !== row) continue;
+      context.lineWidth = 1.5 * ratio;
+      context.strokeStyle = "rgb(255 255 255 / 0.8)";
+      context.beginPath();
+      context.moveTo(...view.toDevice(...parent.place));
+      context.lineTo(...view.toDevice(...place));
+      context.stroke();
+    }
     for (const { name, place, row } of this.#draft) {
       if (row !== this.app.row) continue;
       const [x, y] = view.toDevice(...place);

@@ -87,7 +87,7 @@ export class TopBar {
     const input = byId("number");
     if (document.activeElement !== input) input.value = row < 0 ? "" : String(row);
     const all = rows.order.length === rows.length;
-    byId("total").textContent = all ? `of 0–${Math.max(0, rows.length - 1)}` : `${rows.order.length} pass`;
+    byId("total").textContent = all ? `of 0–${Math.max(0, rows.length - 1)}` : `${rows.order.length} ${rows.order.length === 1 ? "image" : "images"}`;
   }
 
   #timer = 0;

@@ -100,8 +100,8 @@ class MergePanel {
     const lines = [
       `${output}: ${n} images, of which ${fresh} are in the other set alone.`,
       `${filled} labels complete images that both have.`,
-      differ ? `${differ} labels differ, ${differ > conflicts.length ? `the first ${conflicts.length} are` : "all"} listed below.` : "No label differs.",
-      ...notes.map((note) => `${note.charAt(0).toUpperCase()}${note.slice(1)}.`),
+      differ ? `${differ} ${differ === 1 ? "label differs" : "labels differ"}, ${differ > conflicts.length ? `the first ${conflicts.length} are` : "all"} listed below.` : "No label differs.",
+      ...notes.map((note) => `${asSentence(note)}.`),
     ];
     this.preview.replaceChildren(...lines.map((text) => element("li", { text })));
     this.conflicts.replaceChildren(...conflicts.map((conflict) => this.#conflict(conflict)));
@@ -149,3 +149,6 @@ class MergePanel {
     }
   }
 }
+
+/** With a capital, unless it begins with the name of a file. @param {string} note */
+const asSentence = (note) => (/^\S*[./\\]\S/.test(note) ? note : `${note.charAt(0).toUpperCase()}${note.slice(1)}`);

@@ -73,8 +73,11 @@ class SkeletonPanel {
   /** @param {[number, number]|null} place */
   #add(place) {
     const item = this.draft.add(place, this.app.row);
+    this.said.textContent = "";
     this.#build();
-    this.table.querySelector(`[data-id="${item.id}"] input`)?.select();
+    const name = this.table.querySelector(`[data-id="${item.id}"] input`);
+    name?.closest(".skeleton-row").scrollIntoView({ block: "nearest" });
+    name?.select();
   }
 
   async #read() {
@@ -133,6 +136,7 @@ class SkeletonPanel {
     for (const input of [parent, swap]) input.setAttribute("list", this.names.id);
     const act = (label, path, action) =>
       button(label, () => {
+        this.said.textContent = "";
         action();
         this.#build();
       }, { icon: path, iconOnly: true });
@@ -155,9 +159,9 @@ class SkeletonPanel {
       "div",
       { class: "skeleton-row", "data-id": item.id },
       name,
-      ...Object.values(acts),
-      element("label", {}, element("span", { text: "on" }), parent),
+      element("label", { class: "parent" }, element("span", { text: "on" }), parent),
       element("label", { class: "partner" }, element("span", { text: "twin" }), swap),
+      element("span", { class: "moves" }, ...Object.values(acts)),
     );
   }
 

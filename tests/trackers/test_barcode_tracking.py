@@ -59,6 +59,29 @@ def test_soiled_tags_are_followed_where_they_are_expected_and_nowhere_else():
     assert len(found[12]) == 2  # the other one was seen, and left out
 
 
+def hide(tracker: BarcodeTracker, hidden: int) -> None:
+    """Show tag 4 at (100 + 3 i, 50), then nothing for some frames."""
+    for i in range(10):
+        tracker.update(i, read((4, 100 + 3 * i, 50, 0.9)))
+    for i in range(10, 10 + hidden):
+        tracker.update(i, read())
+
+
+def test_a_doubtful_reading_far_away_counts_no_more_after_a_long_gap():
+    for away, counts in ((40.0, True), (200.0, False)):
+        tracker = BarcodeTracker()
+        hide(tracker, 12)
+        rows = tracker.update(22, read((4, 166 + away, 50, 0.3)))
+        assert (len(rows) == 1) is counts
+
+
+def test_a_certain_reading_elsewhere_counts_before_a_doubtful_one_that_is_expected():
+    tracker = BarcodeTracker()
+    hide(tracker, 0)
+    rows = tracker.update(10, read((4, 130, 50, 0.3), (4, 400, 50, 0.9)))
+    assert rows.x.tolist() == [400.0]
+
+
 def run(tracker: BarcodeTracker, stream: dict[int, Detections]) -> Tracks:
     return tracker.finish(join([tracker.update(n, found) for n, found in stream.items()]))
 

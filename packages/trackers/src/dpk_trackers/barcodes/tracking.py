@@ -17,14 +17,18 @@ from dpk_trackers.kalman_filter import MotionFilter
 
 GATE = 13.8
 """Squared Mahalanobis distance within which 99.9 % of readings of a tag lie (two dimensions)."""
+REACH = 3.0
+"""Sides of a tag from where it is expected beyond which no doubtful reading of it counts: after a
+long gap the gate is as large as the picture, and lets in what only looks like the tag."""
 
 
 class BarcodeTracker(Tracker):
     """Takes identities from the tags, each once in a frame.
 
     A certain reading counts wherever it is. A doubtful one counts where a Kalman filter with
-    constant velocity expects that very tag; elsewhere it is left out. Of several readings of one
-    id, that which is expected counts, otherwise the most certain.
+    constant velocity expects that very tag, and at most 3 sides of a tag from there; elsewhere it
+    is left out. Of several readings of one id a certain one counts before a doubtful one, then one
+    that is expected, then the one with the higher score.
 
     Parameters
     ----------
@@ -89,9 +93,11 @@ class BarcodeTracker(Tracker):
         self._forget(number)
         self._filter.predict(passed, self.agility * self._side)
         expected = self._expected(found)
-        counts = np.flatnonzero((found.score >= self.certain) | expected)
-        # The last of equals in this order is the best: expected ones behind the others.
-        order = counts[np.lexsort((found.score[counts], expected[counts], found.id[counts]))]
+        certain = found.score >= self.certain
+        counts = np.flatnonzero(certain | expected)
+        # The last of those with the same id is the best.
+        keys = (found.score, expected, certain, found.id)
+        order = counts[np.lexsort([key[counts] for key in keys])]
         last = np.append(found.id[order][1:] != found.id[order][:-1], True)[: len(order)]
         chosen = found[order[last]]
         self._take_in(number, chosen, expected[order[last]])
@@ -127,8 +133,11 @@ class BarcodeTracker(Tracker):
 
     def _expected(self, found: Detections) -> np.ndarray:
         """(m,) whether each lies where its own tag is expected."""
-        squared, _ = self._filter.distances(np.column_stack([found.x, found.y]), self._noise())
-        return ((squared <= GATE) & (self._known[:, None] == found.id)).any(axis=0)
+        places = np.column_stack([found.x, found.y])
+        squared, _ = self._filter.distances(places, self._noise())
+        away = np.linalg.norm(places - self._filter.position[:, None], axis=2)
+        near = (away <= REACH * self._side) | (found.score >= self.certain)
+        return ((squared <= GATE) & near & (self._known[:, None] == found.id)).any(axis=0)
 
     def _take_in(self, number: int, chosen: Detections, expected: np.ndarray) -> None:
         """Expected ones correct the filter; the others, new or far away, begin anew."""

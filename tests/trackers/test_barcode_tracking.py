@@ -13,6 +13,7 @@ from dpk_core.tracks import Tracks
 from dpk_trackers.assignment import join
 from dpk_trackers.barcode_detector import BarcodeDetector
 from dpk_trackers.barcodes import TagDictionary
+from dpk_trackers.barcodes.soft_reader import SoftReader
 from dpk_trackers.barcodes.synthetic import draw_tag, tag_homography
 from dpk_trackers.barcodes.tracking import BarcodeTracker
 
@@ -210,3 +211,15 @@ def test_frames_must_come_in_order():
 def test_wrong_settings_are_refused(options, wrong):
     with pytest.raises(ValidationError, match=wrong):
         BarcodeTracker(**options)
+
+
+@pytest.mark.parametrize("setting", [{"max_gap": 1.5}, {"fill_gap": -1}, {"agility": np.inf}])
+def test_settings_that_make_no_sense_are_refused(setting):
+    with pytest.raises(ValidationError, match=next(iter(setting))):
+        BarcodeTracker(**setting)
+
+
+@pytest.mark.parametrize("setting", [{"score": 5.0}, {"margin": -1.0}, {"contrast": -5.0}])
+def test_settings_of_a_reader_that_make_no_sense_are_refused(setting):
+    with pytest.raises(ValidationError, match=next(iter(setting))):
+        SoftReader(TAGS, **setting)

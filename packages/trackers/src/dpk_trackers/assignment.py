@@ -145,10 +145,18 @@ def join(parts: list[Tracks]) -> Tracks:
 def check_setting(name: str, value: float, low: float, high: float = np.inf) -> float:
     """The value, within low and high (both allowed), or ValidationError."""
     number = isinstance(value, (int, float, np.integer, np.floating))
-    if not number or isinstance(value, bool) or not low <= value <= high:
+    good = number and not isinstance(value, bool) and np.isfinite(value) and low <= value <= high
+    if not good:
         bounds = f"at least {low}" if np.isinf(high) else f"from {low} to {high}"
         raise ValidationError(f"{name}: expected a number {bounds}, found {value!r}")
     return value
+
+
+def check_whole(name: str, value: int, low: int) -> int:
+    """The value, a whole number from low on, or ValidationError: half a frame is no frame."""
+    if int(check_setting(name, value, low)) != value:
+        raise ValidationError(f"{name}: expected a whole number from {low} on, found {value!r}")
+    return int(value)
 
 
 def check_flag(name: str, value: bool) -> bool:

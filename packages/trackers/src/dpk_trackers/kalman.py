@@ -15,6 +15,7 @@ from dpk_trackers.assignment import (
     check_flag,
     check_number,
     check_setting,
+    check_whole,
     in_order,
     join,
     rows_of,
@@ -134,20 +135,20 @@ class KalmanTracker(Tracker):
     ) -> None:
         if camera not in METHODS:
             raise ValidationError(f"camera: expected one of {METHODS}, found {camera!r}")
-        self.max_gap = int(check_setting("max_gap", max_gap, 0))
-        self.wait = min(self.max_gap, int(check_setting("wait", wait, 0)))
+        self.max_gap = check_whole("max_gap", max_gap, 0)
+        self.wait = min(self.max_gap, check_whole("wait", wait, 0))
         self.strong = check_setting("strong", strong, 0, 1)
-        self.weak = check_setting("weak", weak, 0, 1)
+        self.weak = check_setting("weak", weak, 0, strong)
         self.start = check_setting("start", start, 0, 1)
-        self.min_hits = int(check_setting("min_hits", min_hits, 1))
+        self.min_hits = check_whole("min_hits", min_hits, 1)
         self.noise = None if noise is None else check_setting("noise", noise, 1e-6)
         self.clutter = check_setting("clutter", clutter, 1e-9)
         self.overlap = check_setting("overlap", overlap, 0)
         self.pose = check_setting("pose", pose, 0)
         self.sigmas = check_sigmas(sigmas)
         gaps = [max_gap if gap is None else gap for gap in (stitch_gap, fill_gap)]
-        self.stitch_gap = int(check_setting("stitch_gap", gaps[0], 0))
-        self.fill_gap = int(check_setting("fill_gap", gaps[1], 0))
+        self.stitch_gap = check_whole("stitch_gap", gaps[0], 0)
+        self.fill_gap = check_whole("fill_gap", gaps[1], 0)
         self.keep = check_setting("keep", keep, 0, 1)
         self.smooth = check_flag("smooth", smooth)
         self.heading = check_flag("heading", heading)

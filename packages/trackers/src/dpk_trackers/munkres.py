@@ -13,6 +13,7 @@ from dpk_trackers.assignment import (
     check_flag,
     check_number,
     check_setting,
+    check_whole,
     in_order,
     rows_of,
 )
@@ -74,8 +75,8 @@ class MunkresTracker(Tracker):
         if max_distance is not None:
             check_setting("max_distance", max_distance, 0)
         self.max_distance = max_distance
-        self.max_gap = int(check_setting("max_gap", max_gap, 0))
-        self.fill_gap = int(check_setting("fill_gap", fill_gap, 0))
+        self.max_gap = check_whole("max_gap", max_gap, 0)
+        self.fill_gap = check_whole("fill_gap", fill_gap, 0)
         self.min_score = check_setting("min_score", min_score, 0, 1)
         self.match = match
         self.sigmas = check_sigmas(sigmas)

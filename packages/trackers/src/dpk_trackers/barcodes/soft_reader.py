@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from dpk_core.errors import ValidationError
+from dpk_trackers.assignment import check_setting
 from dpk_trackers.barcodes.corners import refine_corners
 from dpk_trackers.barcodes.decode import (
     Match,
@@ -105,8 +106,11 @@ class SoftReader(TagReader):
         if threads < 1:
             raise ValidationError(f"threads: expected at least 1, found {threads}")
         self.smallest, self.largest = float(smallest), float(largest)
-        self.score, self.margin, self.rings = score, margin, rings
-        self.contradiction, self.contrast = contradiction, contrast
+        self.score = check_setting("score", score, 0, 1)
+        self.margin = check_setting("margin", margin, 0)
+        self.rings = check_setting("rings", rings, 0, 1)
+        self.contradiction = check_setting("contradiction", contradiction, 0)
+        self.contrast = check_setting("contrast", contrast, 0, 255)
         self.doubtful = bool(doubtful)
         self.templates = Templates(dictionary)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None

@@ -11,7 +11,7 @@ from dpk_core.detections import Detections
 from dpk_core.errors import ValidationError
 from dpk_core.interfaces import Tracker
 from dpk_core.tracks import Tracks
-from dpk_trackers.assignment import check_number, check_setting, in_order, rows_of
+from dpk_trackers.assignment import check_number, check_setting, check_whole, in_order, rows_of
 from dpk_trackers.interpolation import interpolate
 from dpk_trackers.kalman_filter import MotionFilter
 
@@ -74,8 +74,8 @@ class BarcodeTracker(Tracker):
             raise ValidationError(f"ids: expected whole numbers from 0, found {ids!r}")
         self.certain = check_setting("certain", certain, 0, 1)
         self.doubtful = check_setting("doubtful", doubtful, 0, certain)
-        self.max_gap = int(check_setting("max_gap", max_gap, 0))
-        self.fill_gap = int(check_setting("fill_gap", fill_gap, 0))
+        self.max_gap = check_whole("max_gap", max_gap, 0)
+        self.fill_gap = check_whole("fill_gap", fill_gap, 0)
         self.agility = check_setting("agility", agility, 0)
         self._filter = MotionFilter()
         self._known = np.empty(0, np.int64)

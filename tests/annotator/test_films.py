@@ -52,10 +52,10 @@ def write_set(path: Path, skeleton: Any, name: str, pixels_of: Path) -> Path:
     return path
 
 
-def write_model_poses(path: Path, skeleton: Any, video: str) -> None:
+def write_model_poses(path: Path, skeleton: Any, **provenance: Any) -> None:
     keypoints = np.full((40, len(skeleton), 2), 7.0, np.float32)
     scores = np.full((40, len(skeleton)), 0.5, np.float32)
-    made = Poses(keypoints, scores, skeleton, frames=np.arange(40), provenance={"video": video})
+    made = Poses(keypoints, scores, skeleton, frames=np.arange(40), provenance=provenance)
     write_poses(path, made)
 
 
@@ -104,8 +104,8 @@ def test_videos_and_poses_are_found_around_the_set(serve, skeleton, tmp_path: Pa
     write_video(project / "videos" / "deeper" / "unseen.mp4")
     (project / "videos" / ".hidden.mp4").write_bytes(b"")
     path = write_set(project / "day1.labels.h5", skeleton, "at home.mp4", project / "at home.mp4")
-    write_model_poses(elsewhere / "elsewhere.poses.h5", skeleton, "elsewhere.mp4")
-    write_model_poses(project / "videos" / "in it.poses.h5", skeleton, "in it.mp4")
+    write_model_poses(elsewhere / "elsewhere.poses.h5", skeleton, video="elsewhere.mp4")
+    write_model_poses(project / "videos" / "in it.poses.h5", skeleton, video="in it.mp4")
 
     client = serve(path, (elsewhere,))
     assert [name for _, name, _ in names(client)] == [
@@ -118,6 +118,17 @@ def test_videos_and_poses_are_found_around_the_set(serve, skeleton, tmp_path: Pa
     assert client.get("api/videos/1/frames/39").status == 200
     assert client.post("api/videos/1/add", {"frames": [5]}).json == {"rows": [3]}
     assert client.get("api/rows/3").json["guess"]["model"] == "elsewhere.poses.h5"
+
+
+def test_poses_that_name_no_video_are_of_the_one_whose_name_they_have(
+    serve, skeleton, tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "day1.mp4")
+    path = write_set(tmp_path / "set.h5", skeleton, "day1.mp4", video)
+    write_model_poses(tmp_path / "day1.poses.h5", skeleton, track_names={"0": "anna"})
+    write_model_poses(tmp_path / "day2.poses.h5", skeleton)
+    found = serve(path).get("api/poses").json["poses"]
+    assert [(one["video"], one["called"]) for one in found] == [(0, {"0": "anna"}), (None, {})]
 
 
 def test_a_folder_that_is_named_twice_is_looked_into_once(skeleton, tmp_path: Path) -> None:
@@ -294,6 +305,6 @@ def test_frames_added_from_a_video_elsewhere_get_its_poses(served, skeleton, tmp
             writer.write(np.full((24, 32, 3), 9 * i, np.uint8))
     poses = tmp_path / "poses"
     poses.mkdir()
-    write_model_poses(poses / "far.poses.h5", skeleton, str(video))
+    write_model_poses(poses / "far.poses.h5", skeleton, video=str(video))
     assert grow(served.store, video, [4], [poses]) == [6]
     assert served.store.guess(6).model == "far.poses.h5"

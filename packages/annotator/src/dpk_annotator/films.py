@@ -118,8 +118,16 @@ class Films:
         return self._films[number]
 
     def of_poses(self, poses: Path) -> Film | None:
-        """The video that a file of poses was predicted from; None when it is not here."""
+        """The video that a file of poses was predicted from; None when it is not here.
+
+        Where the file names none, as poses from elsewhere do not, it is the video whose name it
+        has: ``day1.mp4`` for ``day1.poses.h5``.
+        """
         video = read_video_facts(poses).get("video", "")
+        if not video:
+            files = self.places.files(VIDEO_SUFFIXES)
+            beside = alike(poses.name.removesuffix(POSES_SUFFIX), files)
+            video = str(beside[0].absolute()) if beside else ""
         found = self.places.where_named(video, poses.parent)
         if found is None and video:
             found = next(iter(alike(video, self.places.files(VIDEO_SUFFIXES))), None)

@@ -77,6 +77,7 @@ class Reviews:
             "video": None if film is None else film.number,
             "n_frames": int(poses.frames.max() + 1) if len(poses) else 0,
             "individuals": [int(i) for i in np.unique(poses.track_ids)],
+            "called": individual_names(poses),
             "names": list(poses.skeleton.names),
             "parents": list(poses.skeleton.parent),
             "swaps": list(poses.skeleton.swap),
@@ -200,6 +201,12 @@ def standing(done: Iterable[Exchange]) -> list[Exchange]:
 
 def _same(one: Exchange, other: Exchange) -> bool:
     return one[0] == other[0] and {one[1], one[2]} == {other[1], other[2]}
+
+
+def individual_names(poses: Poses) -> dict[str, str]:
+    """Names of individuals by their number, of those that have any."""
+    names = poses.provenance.get("track_names")
+    return {str(key): str(name) for key, name in names.items()} if isinstance(names, dict) else {}
 
 
 def noted_exchanges(poses: Poses) -> list[Exchange]:

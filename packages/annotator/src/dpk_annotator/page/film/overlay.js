@@ -43,7 +43,7 @@ export function drawPoses(context, view, poses, frame, look) {
     const colours = own ?? poses.skeleton.names.map(() => colourOf(individual.track));
     drawOne(context, view, individual, poses.skeleton, colours, look);
   }
-  if (look.numbers && !alone) for (const individual of individuals) drawNumber(context, view, individual, look);
+  if (look.numbers && !alone) for (const individual of individuals) drawNumber(context, view, individual, poses.called(individual.track), look);
   context.restore();
 }
 
@@ -80,13 +80,12 @@ function drawOne(context, view, { track, points }, skeleton, colours, { ratio, s
   });
 }
 
-function drawNumber(context, view, { track, points }, { ratio, chosen }) {
+function drawNumber(context, view, { track, points }, text, { ratio, chosen }) {
   const there = points.filter(([x, y]) => x !== null && y !== null);
   if (!there.length) return;
   const places = there.map(([x, y]) => view.toDevice(x, y));
   const x = places.reduce((sum, [left]) => sum + left, 0) / places.length;
   const y = Math.min(...places.map(([, top]) => top)) - 14 * ratio;
-  const text = String(track);
   context.font = `600 ${FONT * ratio}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   context.textAlign = "center";

@@ -18,6 +18,7 @@ const LONGEST = 250;
  * @property {number|null} video
  * @property {number} n_frames
  * @property {number[]} individuals
+ * @property {Record<string, string>} called Names of individuals, of those that have any.
  * @property {string[]} names
  * @property {number[]} parents
  * @property {number[]} swaps
@@ -46,6 +47,11 @@ export class FilmPoses {
     this.info = info;
     this.changed = changed;
     this.skeleton = { names: info.names, parents: info.parents, swaps: info.swaps };
+  }
+
+  /** What an individual is called: its name, or its number. @param {number} track */
+  called(track) {
+    return this.info.called[track] ?? String(track);
   }
 
   /**

@@ -64,7 +64,7 @@ class HistoryPanel {
       "li",
       {},
       element("span", { class: "text", text: `${where}: ${entry.text}` }),
-      element("span", { class: "by", title: entry.client, text: `${time(entry.time)}, ${entry.client}` }),
+      element("span", { class: "by", title: entry.client, text: `${entry.seq} · ${time(entry.time)}, ${entry.client}` }),
       element(
         "span",
         { class: "acts" },

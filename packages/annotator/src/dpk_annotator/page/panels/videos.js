@@ -206,7 +206,7 @@ class VideosPanel {
     this.trailOf.replaceChildren(element("option", { value: "", text: "The middle" }), ...poses.info.names.map((name) => element("option", { value: name, text: name })));
     if (!poses.info.names.includes(mode.look.trailOf)) mode.look.trailOf = "";
     for (const select of this.pair) {
-      select.replaceChildren(...individuals.map((track) => element("option", { value: track, text: String(track) })));
+      select.replaceChildren(...individuals.map((track) => element("option", { value: track, text: poses.called(track) })));
     }
     this.#fillLook();
     this.#fillChosen();

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from dpk_core import AnnotationSet, Skeleton, write_annotations
 from dpk_core.cli.app import app
+from dpk_core.errors import DpkWarning
 from dpk_core.services.storage.marks import LONGEST_NOTE, Marks, read_marks
 from dpk_core.testing import dot_annotations
 from dpk_core.workflow.merge import merge_sets
@@ -144,3 +145,14 @@ def test_marks_of_images_that_were_added_since_are_none(tmp_path) -> None:
     assert bool(found)
     assert not Marks.none(4)
     assert attrs.evolve(found, notes={}).room < found.room
+
+
+def test_notes_that_are_damaged_are_told_of(tmp_path) -> None:
+    path = tmp_path / "a.h5"
+    write_annotations(path, dot_annotations(4), marks=marks(4, flags=[1], n3="blurred"))
+    with h5py.File(path, "r+") as file:
+        file["dpk_annotator/notes"][0] = 255
+    with pytest.warns(DpkWarning, match=r"a\.h5: the notes about its images are damaged"):
+        found = read_marks(path, 4)
+    assert found.flag.tolist() == [False, True, False, False]
+    assert not found.notes

@@ -7,6 +7,7 @@ A group ``dpk_annotator`` in the file of an annotation set: ``flag`` and ``finis
 from __future__ import annotations
 
 import json
+import warnings
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import attrs
 import h5py
 import numpy as np
 
+from dpk_core.errors import DpkWarning
 from dpk_core.services.storage.hdf5 import reading
 
 GROUP = "dpk_annotator"
@@ -66,7 +68,10 @@ def read_marks(path: str | PathLike[str], n: int) -> Marks | None:
 
 
 def marks_of(file: h5py.File, n: int) -> Marks | None:
-    """The same of an open file. Images that another program added have none."""
+    """The same of an open file. Images that another program added have none.
+
+    Notes that are damaged are left out, with a `DpkWarning`: labels can be read without them.
+    """
     group = file.get(GROUP)
     if not isinstance(group, h5py.Group):
         return None
@@ -77,7 +82,15 @@ def marks_of(file: h5py.File, n: int) -> Marks | None:
     for stored, kept in ((flag, marks.flag), (finished, marks.finished)):
         values = np.asarray(stored[()]).astype(bool).reshape(-1)[:n]
         kept[: len(values)] = values
-    marks.notes.update(_notes(notes[()], n))
+    try:
+        marks.notes.update(_notes(notes[()], n))
+    except (ValueError, AttributeError) as error:
+        warnings.warn(
+            f"{file.filename}: the notes about its images are damaged and left out ({error}); a "
+            "backup of the set may have them",
+            DpkWarning,
+            stacklevel=3,
+        )
     return marks
 
 
@@ -104,9 +117,6 @@ def write_marks(file: h5py.File, marks: Marks) -> h5py.Group:
 
 
 def _notes(stored: np.ndarray, n: int) -> dict[int, str]:
-    try:
-        values = json.loads(np.asarray(stored, np.uint8).tobytes() or b"{}")
-        notes = {int(row): str(note) for row, note in values.items()}
-    except (ValueError, AttributeError):
-        return {}
+    values = json.loads(np.asarray(stored, np.uint8).tobytes() or b"{}")
+    notes = {int(row): str(note) for row, note in values.items()}
     return {row: note for row, note in notes.items() if 0 <= row < n and note}

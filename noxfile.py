@@ -23,7 +23,7 @@ BACKEND_TESTS = (
     "tests/models/test_upsampling.py",
 )
 TEST_TOOLS = (
-    "pytest", "pytest-xdist", "hypothesis", "pandas", "tables", "pycocotools", "psutil",
+    "pytest", "pytest-xdist", "hypothesis", "shapely", "pandas", "tables", "pycocotools", "psutil",
     "hatchling", "uv", "playwright",
 )  # fmt: skip
 

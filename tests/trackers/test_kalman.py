@@ -165,7 +165,7 @@ def test_fast_ones_that_never_overlap_with_where_they_were_are_followed():
     "wrong",
     [{"camera": "yes"}, {"max_gap": -1}, {"wait": -2}, {"strong": 2}, {"noise": 0}, {"pose": -1},
      {"clutter": 0}, {"persistence": 0}, {"min_hits": 0}, {"keep": "x"}, {"smooth": "no"},
-     {"sigmas": "wide"}, {"sigmas": [0.1, -1]}, {"sigmas": []}, {"min_hits": 1.5}, {"weak": 0.9},
+     {"sigmas": "wide"}, {"sigmas": [0.1, -1]}, {"sigmas": []}, {"min_hits": 1.5}, {"weak": 1.9},
      {"noise": np.inf}],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_named(wrong):

@@ -217,6 +217,17 @@ def test_turned_boxes_overlap_as_polygons_do(seed):
     assert turned_iou(boxes, angles)[:2] == pytest.approx(1, abs=1e-3)
 
 
+def test_a_box_overlaps_itself_however_it_is_written():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        extent, angle = rng.uniform(2, 40, 2), rng.uniform(-4, 4)
+        apart = 10.0 ** rng.uniform(-8, -3)
+        extents = np.stack([extent, extent[::-1], extent, extent[::-1]])
+        boxes = np.concatenate([100 - extents / 2, 100 + extents / 2], axis=1) + apart
+        angles = angle + apart + np.array([0, 1, 2, -5]) * np.pi / 2
+        assert turned_iou(boxes, angles) == pytest.approx(1, abs=1e-2)
+
+
 def test_a_turned_box_without_an_area_overlaps_none():
     boxes = np.array([[0.0, 0, 10, 10], [5, 5, 5, 9], [5, 5, 5, 5]])
     assert turned_iou(boxes, np.array([0.3, 0.1, 0.0])).tolist() == [0, 0]

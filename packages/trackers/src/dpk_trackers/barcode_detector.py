@@ -81,7 +81,7 @@ class BarcodeDetector(Detector):
 
 
 def _whole(ids: Sequence[int]) -> list[int]:
-    given = np.atleast_1d(np.asarray(ids))
+    given = np.atleast_1d(np.asarray(sorted(ids) if isinstance(ids, (set, frozenset)) else ids))
     if given.ndim != 1 or given.dtype.kind not in "iu":
         raise ValidationError(
             f"barcode: ids: expected numbers of tags, such as [1,2,7], found {ids!r}"

@@ -10,6 +10,8 @@ import numpy as np
 from dpk_core.detections import Detections
 from dpk_core.tracks import COLUMNS, Tracks
 
+_VALUES = tuple(name for name in COLUMNS if name not in ("frame", "id", "interpolated"))
+
 
 class Beginnings:
     """Remembers the last sightings of each one that is in doubt.
@@ -25,7 +27,7 @@ class Beginnings:
         self._step = 0
         # For each key (step, number of the frame, detections, which of them)
         self._doubtful: dict[int, deque[tuple[int, int, Detections, int]]] = {}
-        self._confirmed: list[tuple[int, int, Detections, int]] = []  # id, number, ...
+        self._confirmed: list[tuple[int, int, dict[str, Any]]] = []  # id, number, values
 
     def see(self, number: int, keys: np.ndarray, found: Detections, columns: np.ndarray) -> None:
         """Those were seen in this frame; call it in each frame."""
@@ -39,7 +41,9 @@ class Beginnings:
         for key, name in zip(keys.tolist(), ids.tolist(), strict=True):
             for step, number, found, column in self._doubtful.pop(key, ()):
                 if step >= self._step - self.frames:
-                    self._confirmed.append((name, number, found, column))
+                    # Values alone: the rest of the frame is not kept to the end of the video.
+                    values = {key: getattr(found, key)[column] for key in _VALUES}
+                    self._confirmed.append((name, number, values))
 
     def forget(self, keys: np.ndarray) -> None:
         """They are gone."""
@@ -49,11 +53,8 @@ class Beginnings:
     def rows(self) -> Tracks:
         """Of those that count by now, from before they did."""
         columns: dict[str, Any] = {
-            name: np.array(
-                [getattr(found, name)[column] for _, _, found, column in self._confirmed], kind
-            )
-            for name, kind in COLUMNS.items()
-            if name not in ("frame", "id", "interpolated")
+            name: np.array([values[name] for _, _, values in self._confirmed], COLUMNS[name])
+            for name in _VALUES
         }
         ids = np.array([row[0] for row in self._confirmed], np.int64)
         numbers = np.array([row[1] for row in self._confirmed], np.int64)

@@ -70,8 +70,8 @@ class KalmanTracker(Tracker):
         Frames of them that it is waited for as the video goes on; pieces with a longer gap between
         them are joined at the end, when it is known how both go on.
     strong, weak, start
-        Scores from which a detection counts in the first assignment, in the second, and may begin
-        a new individual.
+        Scores from which a detection counts in the first assignment, in the second (never above
+        that of the first), and may begin a new individual.
     min_hits
         Sightings after which an individual counts; its first rows are there in the end.
     camera
@@ -138,7 +138,7 @@ class KalmanTracker(Tracker):
         self.max_gap = check_whole("max_gap", max_gap, 0)
         self.wait = min(self.max_gap, check_whole("wait", wait, 0))
         self.strong = check_setting("strong", strong, 0, 1)
-        self.weak = check_setting("weak", weak, 0, strong)
+        self.weak = min(check_setting("weak", weak, 0, 1), self.strong)
         self.start = check_setting("start", start, 0, 1)
         self.min_hits = check_whole("min_hits", min_hits, 1)
         self.noise = None if noise is None else check_setting("noise", noise, 1e-6)

@@ -314,6 +314,8 @@ def _classes(classes: int | Sequence[int]) -> np.ndarray:
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     given: Any = [size, size] if _is_number(size) else size
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
     if not isinstance(given, (list, tuple)) or len(given) != 2:
         raise ValidationError(f"onnx: size: expected [height, width] or one number, found {size!r}")
     height, width = (_whole("size", side, 1) for side in given)

@@ -55,7 +55,9 @@ def command(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        note(f"Interrupted. Frames that were done are in {output}, in files named .partial.mp4.")
+        kept = any(output.glob("*.partial.mp4"))
+        where = f" Frames that were done are in {output}, in files named .partial.mp4."
+        note(f"Interrupted.{where if kept else ''}")
         raise typer.Exit(INTERRUPTED) from None
     for individual, path in done.videos.items():
         say(f"individual {individual}: {path}, {done.n_frames} frames from {done.start} on")

@@ -66,7 +66,9 @@ def command(
                 **given(min_score=min_score, stop=stop, fps=fps, scale=scale),
             )
     except KeyboardInterrupt:
-        note(f"Interrupted. Frames that were done are in {output.stem}.partial{output.suffix}.")
+        partial = output.with_name(f"{output.stem}.partial{output.suffix}")
+        where = f" Frames that were done are in {partial.name}."
+        note(f"Interrupted.{where if partial.exists() else ''}")
         raise typer.Exit(INTERRUPTED) from None
     if result.of_another_file:
         note(

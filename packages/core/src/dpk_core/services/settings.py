@@ -106,7 +106,7 @@ def _kinds(annotation: Any) -> list[str]:
 def _is_of(kind: str, value: Any) -> bool:
     if kind in ("None", "str"):
         return value is None if kind == "None" else isinstance(value, str)
-    truth = isinstance(value, bool) or type(value).__name__ == "bool"  # NumPy's, too
+    truth = isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # NumPy's, too
     if kind == "bool":
         return truth
     if truth or not isinstance(value, Real) or math.isnan(value):

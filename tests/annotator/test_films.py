@@ -140,6 +140,25 @@ def test_a_folder_that_is_named_twice_is_looked_into_once(skeleton, tmp_path: Pa
     assert places.folders == [tmp_path / "project", video.parent]
 
 
+def test_what_cannot_be_looked_at_is_passed_over(serve, skeleton, tmp_path: Path) -> None:
+    """As in a folder whose files may be listed and not opened."""
+    video = write_video(tmp_path / "day1.mp4")
+    path = write_set(tmp_path / "set.h5", skeleton, "day1.mp4", video)
+    write_model_poses(tmp_path / "day1.poses.h5", skeleton, video="day1.mp4")
+    (tmp_path / "videos").mkdir()
+    unseen = [tmp_path / "videos" / "other.mp4", video, tmp_path / "day1.poses.h5"]
+    client = serve(path)
+    assert names(client) == [(0, "day1.mp4", True)]
+    assert len(client.get("api/poses").json["poses"]) == 1
+    for one in unseen:
+        one.unlink(missing_ok=True)
+        one.symlink_to("x" * 300)  # which no file can be called: to look at it is an OSError
+    assert [one["present"] for one in client.get("api/set").json["videos"]] == [False]
+    assert client.get("api/videos/0").status == 507
+    assert names(client) == [(0, "day1.mp4", False)]
+    assert client.get("api/poses").json["poses"] == []
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileMissingError, match=r"no such folder.*expected a folder"):
         FilmPlaces(tmp_path / "set.h5", [tmp_path / "no such folder"])

@@ -8,6 +8,7 @@ looked into.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,9 @@ FOLDER = "videos"
 
 class FilmPlaces:
     """The folders around a set, looked at anew each time: they may come and go.
+
+    What may not be looked at is passed over as if it were not there. (``os.path`` says so itself;
+    methods of `Path` raise an error up to Python 3.13.)
 
     Parameters
     ----------
@@ -37,7 +41,7 @@ class FilmPlaces:
 
     def __init__(self, set_path: Path, more: Sequence[Path] = ()) -> None:
         for folder in more:
-            if not folder.is_dir():
+            if not os.path.isdir(folder):
                 raise FileMissingError(f"{folder}: expected a folder with videos, found none")
         self._home = set_path.parent
         home = set_path.absolute().parent
@@ -50,11 +54,8 @@ class FilmPlaces:
         """Those that are there, each once, the set's own first."""
         found: dict[Path, Path] = {}
         for folder in self._all:
-            try:
-                if folder.is_dir():
-                    found.setdefault(folder.resolve(), folder)
-            except OSError:  # not ours to look into
-                continue
+            if os.path.isdir(folder):
+                found.setdefault(folder.resolve(), folder)
         return list(found.values())
 
     def files(self, suffixes: Sequence[str]) -> list[Path]:
@@ -67,7 +68,7 @@ class FilmPlaces:
                 continue
             for path in entries:
                 is_such = path.name.lower().endswith(tuple(suffixes))
-                if is_such and not path.name.startswith(".") and path.is_file():
+                if is_such and not path.name.startswith(".") and os.path.isfile(path):
                     found.setdefault(path.resolve(), path)
         return list(found.values())
 

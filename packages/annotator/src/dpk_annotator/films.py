@@ -5,6 +5,7 @@ The page names a video by a number that the server gave it, never by a path.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -101,7 +102,7 @@ class Films:
             for path in files:
                 self._note(path.name, path.parent, None)
             for film in self._films:
-                if film.path is not None and not film.path.exists():
+                if film.path is not None and not os.path.exists(film.path):
                     self._films[film.number] = attrs.evolve(film, path=None)
             found = [f for f in self._films if f.number in of_set or self._is_listed(f)]
         self._forget_replaced()
@@ -110,7 +111,7 @@ class Films:
     def get(self, number: int) -> Film:
         """A video by its number; ValidationError when there is none."""
         known = self._films[number] if 0 <= number < len(self._films) else None
-        if known is not None and known.path is not None and known.path.exists():
+        if known is not None and known.path is not None and os.path.exists(known.path):
             return known  # asked for with every frame
         self.all()
         if not 0 <= number < len(self._films):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,7 +56,7 @@ class Reviews:
         with self._lock:
             for path in found:
                 self._numbers.setdefault(str(path), Review(len(self._numbers), path))
-            return [one for one in self._numbers.values() if one.path.exists()]
+            return [one for one in self._numbers.values() if os.path.exists(one.path)]
 
     def get(self, number: int) -> Review:
         """A file by its number; ValidationError when there is none."""

@@ -29,7 +29,7 @@ from dpk_annotator.set_file import FileLockedError, read_set
 from dpk_annotator.skeleton_edits import add_keypoint, remove_keypoint, rename_keypoint
 from dpk_annotator.store import Changed, ReadOnlyError, Store
 from dpk_core.annotations import AnnotationSet, Source
-from dpk_core.errors import FileMissingError, OutputError, ValidationError
+from dpk_core.errors import DpkWarning, FileMissingError, OutputError, ValidationError
 from dpk_core.poses import Poses
 from dpk_core.services.storage import (
     append_annotations,
@@ -54,6 +54,25 @@ def store(labels_file: Path):
 
 
 # -- journal and file -----------------------------------------------------------------------------
+
+
+def test_notes_that_are_damaged_in_the_file_are_those_of_the_journal(labels_file: Path) -> None:
+    with opened(labels_file) as store:
+        store.apply([(2, SetNote("blurred")), (3, SetFlag(True))], 0, "me")
+    with h5py.File(labels_file, "r+") as file:
+        file["dpk_annotator/notes"][0] = 255
+    with pytest.warns(DpkWarning, match="notes about its images are damaged"):
+        store = opened(labels_file)
+    with store:
+        assert store.labels()[1].notes == {2: "blurred"}
+        store.apply(MOVE, store.revision, "me")
+        assert store.save() == store.revision
+    disk = read_set(labels_file)
+    disk.close()
+    assert disk.has_marks
+    assert disk.labels.notes == {2: "blurred"}
+    assert disk.labels.flag.tolist() == [False, False, False, True, False, False]
+    assert disk.labels.keypoints[2, 0].tolist() == [3, 4]
 
 
 def test_looking_at_a_set_leaves_nothing_behind(labels_file: Path) -> None:

@@ -156,3 +156,4 @@ def test_notes_that_are_damaged_are_told_of(tmp_path) -> None:
         found = read_marks(path, 4)
     assert found.flag.tolist() == [False, True, False, False]
     assert not found.notes
+    assert found.notes_damaged

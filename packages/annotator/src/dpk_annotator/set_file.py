@@ -69,7 +69,8 @@ class SetOnDisk:
     labels
         With flags and notes where the file has them.
     has_marks
-        Whether it has them; other programs' files don't.
+        Whether it has them all; other programs' files don't, nor one whose notes are damaged: then
+        those of the journal hold.
     stamp
         None when no store has written it.
     fingerprint
@@ -216,7 +217,7 @@ def _read_group(file: h5py.File, labels: Labels) -> tuple[bool, Stamp | None]:
         stamp = Stamp(texts[0], int(group.attrs["revision"]), texts[1])
     except (AttributeError, KeyError, ValueError, TypeError):
         stamp = None
-    return marks is not None, stamp
+    return marks is not None and not marks.notes_damaged, stamp
 
 
 def _write_labels(file: h5py.File, labels: Labels) -> None:

@@ -35,11 +35,14 @@ class Marks:
         (n,) bool.
     notes
         By row; images without one are not in it.
+    notes_damaged
+        Whether the file has notes that could not be read, and are not in ``notes``.
     """
 
     flag: np.ndarray
     finished: np.ndarray
     notes: dict[int, str] = attrs.Factory(dict)
+    notes_damaged: bool = False
 
     @classmethod
     def none(cls, n: int) -> Marks:
@@ -70,7 +73,8 @@ def read_marks(path: str | PathLike[str], n: int) -> Marks | None:
 def marks_of(file: h5py.File, n: int) -> Marks | None:
     """The same of an open file. Images that another program added have none.
 
-    Notes that are damaged are left out, with a `DpkWarning`: labels can be read without them.
+    Notes that are damaged are left out, with a `DpkWarning`: labels can be read without them. Who
+    has them elsewhere is told by ``notes_damaged``.
     """
     group = file.get(GROUP)
     if not isinstance(group, h5py.Group):
@@ -84,13 +88,14 @@ def marks_of(file: h5py.File, n: int) -> Marks | None:
         kept[: len(values)] = values
     try:
         marks.notes.update(_notes(notes[()], n))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         warnings.warn(
             f"{file.filename}: the notes about its images are damaged and left out ({error}); a "
             "backup of the set may have them",
             DpkWarning,
             stacklevel=3,
         )
+        return attrs.evolve(marks, notes_damaged=True)
     return marks
 
 

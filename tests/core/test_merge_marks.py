@@ -71,6 +71,41 @@ def test_merging_again_says_nothing_twice(two, tmp_path) -> None:
     assert read_marks(again.output, 4).notes == found.notes == {0: "a.h5: one\nb.h5: two"}
 
 
+@pytest.mark.parametrize("newer_first", [True, False])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("one", "two"), ("a wing\nis hidden", "look:\nthere")],
+    ids=["one line", "several lines"],
+)
+def test_a_set_and_what_came_of_it_say_nothing_twice(
+    two, tmp_path, first, second, newer_first
+) -> None:
+    result, found = two(marks(4, n0=first), marks(3, n2=second))
+    assert found.notes == {0: f"a.h5: {first}\nb.h5: {second}"}
+    for older in (["a.h5"], ["b.h5"], ["a.h5", "b.h5"]):
+        paths = [tmp_path / name for name in older]
+        paths = [result.output, *paths] if newer_first else [*paths, result.output]
+        again = merge_sets(paths, tmp_path / "d.h5", overwrite=True)
+        assert list(read_marks(again.output, 4).notes.values()) == [found.notes[0]], older
+
+
+@pytest.mark.parametrize("newer_first", [True, False])
+@pytest.mark.parametrize(
+    "note", ["left wing", "wing", "left wing torn off", "left wing torn\nand gone"]
+)
+def test_a_note_that_was_changed_since_is_another_one(two, tmp_path, note, newer_first) -> None:
+    result, found = two(marks(4, n0="left wing torn\nsee b.h5: two"), marks(3, n2="two"))
+    assert found.notes == {0: "a.h5: left wing torn\nsee b.h5: two\nb.h5: two"}
+    write_annotations(
+        tmp_path / "a.h5", dot_annotations(4), overwrite=True, marks=marks(4, n0=note)
+    )
+    paths = [result.output, tmp_path / "a.h5"]
+    merged = merge_sets(paths if newer_first else paths[::-1], tmp_path / "d.h5")
+    both = [f"c.h5: {found.notes[0]}", f"a.h5: {note}"]
+    expected = "\n".join(both if newer_first else both[::-1])
+    assert read_marks(merged.output, 4).notes == {0: expected}
+
+
 def test_files_of_one_name_and_rows_of_one_file_are_told_apart(two, tmp_path) -> None:
     two(marks(4, n0="one"), marks(3, n2="two"))
     (tmp_path / "other").mkdir()

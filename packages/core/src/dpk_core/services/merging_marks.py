@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from dpk_core.services.merging import Place
 from dpk_core.services.storage.marks import LONGEST_NOTE, Marks
 
 _SHOWN = 10
+_NEXT = re.compile(r"\n[^\n]*\.\w+( row \d+)?: ")
+"""A line that begins with the name of a file, as `_joined` puts it before each note."""
 
 
 @attrs.frozen(eq=False)
@@ -113,14 +116,25 @@ def _together(
     left = []
     for place, text in notes:
         name = f"{names[place[0]]} row {place[1]}" if many else names[place[0]]
-        # A set that is merged again with what came of it before says nothing new.
-        if any(text == other or f"{name}: {text}" in other for _, other in kept):
+        # A set that is merged again with what came of it before, in either order, says nothing new.
+        if any(_says(other, name, text) for _, other in kept):
             continue
-        if len(_joined([*kept, (name, text)])) > LONGEST_NOTE:
+        more = [*(one for one in kept if not _says(text, *one)), (name, text)]
+        if len(_joined(more)) > LONGEST_NOTE:
             left.append(place)
         else:
-            kept.append((name, text))
+            kept = more
     return _joined(kept), len(kept), left
+
+
+def _says(note: str, name: str, text: str) -> bool:
+    """Whether a note is that of a file, or has it whole among others that stand together."""
+    if note == text:
+        return True
+    said = f"\n{name}: {text}"
+    parts = f"\n{note}".split(said)
+    # Whole is what ends there, or where the next file's name is: "torn" is not "torn off".
+    return any(not rest or _NEXT.match(rest) for rest in parts[1:])
 
 
 def _joined(notes: Sequence[tuple[str, str]]) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -190,3 +191,37 @@ def test_keys_that_were_chosen_before_hold_over_those_that_came_later(serve, ope
         }"""
     )
     assert found == ["help", "help", None, "swap", "film-add"]
+
+
+def test_what_is_pressed_ahead_is_done_whole_before_the_next(serve, open_page, make_set):
+    """A copy asks for another image first, and a key that moves rests before it is an edit."""
+    keypoints = np.full((30, 4, 2), np.nan)
+    keypoints[9] = [[10, 20], [30, 40], [50, 60], [70, 80]]
+    served = serve(make_set(n=30, keypoints=keypoints))
+    hand = open_page(served, wait=False)
+    let_go = _hold_labels(hand)
+    hand.open()
+    hand.press(">", "p", "f", ">", "d", "x", ">")
+    let_go()
+    hand.on_image(0).saved()
+    assert [served.point(10, name)[0] for name in ("nose", "earL", "earR", "tail")] == [
+        10, 30, 50, 70,
+    ]  # fmt: skip
+    assert served.row(10)["finished"]
+    assert served.point(20, "nose") == [None, None, 0, True]
+
+
+def test_a_note_is_text_also_before_the_labels_are_here(serve, open_page, make_set):
+    served = serve(make_set(n=30))
+    hand = open_page(served, wait=False)
+    let_go = _hold_labels(hand)
+    hand.open()
+    hand.press(">", "b", "m")
+    hand.page.locator("#note:focus").wait_for()
+    hand.page.keyboard.type("blurry")
+    hand.press("Enter", ">")
+    let_go()
+    hand.on_image(20).saved()
+    row = served.row(10)
+    assert (row["flag"], row["note"], row["finished"]) == (True, "blurry", False)
+    assert not any(point[3] for point in row["points"].values())

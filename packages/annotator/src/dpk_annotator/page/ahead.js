@@ -9,11 +9,13 @@ import { ACTIONS } from "./keys_table.js";
 const NEED_LABELS = new Set(
   ACTIONS.filter(({ group }) => group === "Keypoints" || group === "This image")
     .map(({ id }) => id)
-    .filter((id) => !["step", "undo", "redo"].includes(id)),
-);
+    .filter((id) => !["step", "undo", "redo", "note"].includes(id)),
+).add("write"); // of a note
+/** Actions that lead to where text is written or read: what is typed next belongs there, at once. */
+const AT_ONCE = new Set(["note", "search", "regions", "stage", "help"]);
 
 export class Ahead {
-  /** @type {{action: string, act: () => void}[]} */
+  /** @type {{action: string, act: () => void|Promise<void>}[]} */
   #waiting = [];
   #runs = false;
   /** Whether the image is left by what is done here. */
@@ -34,9 +36,13 @@ export class Ahead {
    * Do it now, or as soon as the labels that it needs are here and what came before it is done.
    *
    * @param {string} action As in the table of keys.
-   * @param {() => void} act
+   * @param {() => void|Promise<void>} act What comes after it waits until it is done.
    */
   do(action, act) {
+    if (AT_ONCE.has(action)) {
+      act();
+      return;
+    }
     this.#waiting.push({ action, act });
     if (!this.#runs) this.#run();
   }
@@ -53,15 +59,21 @@ export class Ahead {
           continue;
         }
         this.#waiting.shift();
-        this.#own = true;
-        try {
-          act();
-        } finally {
-          this.#own = false;
-        }
+        const done = this.#begin(act);
+        if (done) await done.catch((error) => this.app.notices.brief(`That did not work: ${error.message}.`));
       }
     } finally {
       this.#runs = false;
+    }
+  }
+
+  /** @param {() => void|Promise<void>} act */
+  #begin(act) {
+    this.#own = true;
+    try {
+      return act();
+    } finally {
+      this.#own = false;
     }
   }
 

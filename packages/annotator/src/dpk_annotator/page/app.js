@@ -2,8 +2,8 @@
  * The page as a whole: its rooms, and what they and the panels ask of each other. Which image and
  * keypoint are active is known here; what is done to them is done in the rooms.
  *
- * Emits `row`, `state`, `active`, `set`, `clicking`, `note`, `steps`, `changed`, `line`
- * and `job`.
+ * Emits `row`, `state`, `active`, `set`, `clicking`, `note`, `steps`, `changed`, `line`,
+ * `suggested` and `job`.
  */
 
 import { Ahead } from "./ahead.js";
@@ -80,6 +80,8 @@ export class App extends Emitter {
     await this.rows.load();
     this.rows.on("state", (row) => {
       if (row !== this.row) return;
+      // Many were changed, and all are forgotten: that of the one in sight is asked for at once.
+      if (!this.state) this.rows.get(row).catch(() => {});
       this.stage.redrawMarks();
       this.loupe.show(this.pointer.place);
       this.emit("state");
@@ -226,7 +228,9 @@ export class App extends Emitter {
 
   /** @param {string} text */
   setNote(text) {
-    if (this.state && text !== this.state.note) this.edit({ kind: "note", note: text });
+    this.ahead.do("write", () => {
+      if (this.state && text !== this.state.note) this.edit({ kind: "note", note: text });
+    });
   }
 
   undo() {
@@ -302,7 +306,10 @@ export class App extends Emitter {
 
   /** @param {string} action As in the table of keys. */
   run(action) {
-    this.ahead.do(action, () => runCommand(this, action));
+    this.ahead.do(action, () => {
+      this.keyboard.settle(); // also what a key moved that had to wait itself
+      return runCommand(this, action);
+    });
   }
 
   /** Tell those who hear the page. @param {string} text */

@@ -109,7 +109,7 @@ const COMMANDS = {
  * @param {string} action
  */
 export function runCommand(app, action) {
-  COMMANDS[action]?.(app);
+  return COMMANDS[action]?.(app);
 }
 
 /** Where a keypoint that has no place begins when it is moved by keys. */

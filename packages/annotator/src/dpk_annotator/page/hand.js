@@ -14,7 +14,12 @@ export function handOn(app) {
     placeAt: (x, y) => {
       app.focusStage();
       if (app.clicking) app.clicking(round(x), round(y));
-      else if (app.stage.picture) app.ahead.do("place", () => place(app, x, y));
+      else if (app.stage.picture) {
+        app.ahead.do("place", () => {
+          app.keyboard.settle();
+          place(app, x, y);
+        });
+      }
     },
     select: (index) => app.select(index),
     pressed: (index) => {

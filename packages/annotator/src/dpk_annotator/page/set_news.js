@@ -7,6 +7,7 @@ import { looks } from "./colours.js";
 export class SetNews {
   /** @type {"open"|"cut"|"ended"} Whether the server is heard; "ended" when this address is no longer its. */
   line = "open";
+  #asked = 0;
 
   /** @param {import("./app.js").App} app */
   constructor(app) {
@@ -19,7 +20,10 @@ export class SetNews {
     const { app } = this;
     listen(app.client, {
       changed: (change) => this.#changed(change),
-      ping: (ping) => this.#caughtUp(ping?.revision),
+      ping: (ping) => {
+        this.#lineIs("open");
+        this.#caughtUp(ping?.revision);
+      },
       job: (job) => app.emit("job", job),
       warnings: ({ warnings }) => this.#warned(warnings),
       cut: () => this.#heardNothing(),
@@ -33,22 +37,28 @@ export class SetNews {
     });
     giveOnRequest(app.client, async () => {
       await this.#heardNothing();
-      return this.line === "open" || app.queue.waiting.length > 0;
+      const needed = this.line !== "ended" || app.queue.waiting.length > 0;
+      // What is done here from now on is somebody else's.
+      if (!needed) app.client = app.queue.client = `${app.client}-${randomText().slice(0, 8)}`;
+      return needed;
     });
   }
 
   /** Ask whether the server is there, and whether it still knows this page. */
   async #heardNothing() {
+    this.#asked += 1;
+    const asked = this.#asked;
     try {
       await get("set");
-      this.#lineIs("open");
+      if (asked === this.#asked) this.#lineIs("open");
     } catch (error) {
-      this.#lineIs(error instanceof Refusal && error.status === 403 ? "ended" : "cut");
+      if (asked === this.#asked) this.#lineIs(error instanceof Refusal && error.status === 403 ? "ended" : "cut");
     }
   }
 
   /** @param {SetNews["line"]} line */
   #lineIs(line) {
+    this.#asked += 1; // an answer to an earlier question is out of date
     if (this.line === line) return;
     this.line = line;
     this.app.emit("line");

@@ -140,7 +140,7 @@ class LabelPanel {
     this.confirm.lastElementChild.textContent = `Confirm ${guesses} ${guesses === 1 ? "guess" : "guesses"}`;
     this.finished.setAttribute("aria-pressed", String(Boolean(state?.finished)));
     this.flag.setAttribute("aria-pressed", String(Boolean(state?.flag)));
-    this.note.disabled = no;
+    this.note.disabled = app.readOnly;
     if (document.activeElement !== this.note) this.note.value = state?.note ?? "";
     const model = state?.guess?.model;
     this.source.textContent = state ? `${state.source}${model ? `. Guesses by ${model}` : ""}` : "";

@@ -134,7 +134,7 @@ class VideosPanel {
     try {
       const { videos } = await get("videos");
       this.list.replaceChildren(...videos.map((video) => this.#entry(video)));
-      if (!videos.length) this.list.replaceChildren(element("p", { class: "hint", text: "There is no video beside this set, and none that its images come from." }));
+      if (!videos.length) this.list.replaceChildren(element("p", { class: "hint", text: "No video was found: beside the set, in videos/ there, or in a folder given with --videos." }));
       this.said.textContent = "";
       this.#mark();
     } catch (error) {

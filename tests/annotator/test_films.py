@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dpk_annotator import reviews
 from dpk_annotator.context import Context
 from dpk_annotator.film_places import FilmPlaces
 from dpk_annotator.films import Films
@@ -129,6 +130,34 @@ def test_poses_that_name_no_video_are_of_the_one_whose_name_they_have(
     write_model_poses(tmp_path / "day2.poses.h5", skeleton)
     found = serve(path).get("api/poses").json["poses"]
     assert [(one["video"], one["called"]) for one in found] == [(0, {"0": "anna"}), (None, {})]
+
+
+def test_poses_of_other_videos_are_not_read(serve, skeleton, tmp_path: Path, monkeypatch) -> None:
+    """A video is opened at once, however many others have been predicted."""
+    for name in ("day1", "day2"):
+        video = write_video(tmp_path / f"{name}.mp4")
+        write_model_poses(tmp_path / f"{name}.poses.h5", skeleton, video=video.name)
+    (tmp_path / "day3.poses.h5").write_bytes(b"not HDF5")
+    client = serve(write_set(tmp_path / "set.h5", skeleton, "day1.mp4", video))
+    everything = client.get("api/poses").json["poses"]
+    assert [one["name"] for one in everything] == [f"day{i}.poses.h5" for i in (1, 2, 3)]
+    read: list[str] = []
+    real = reviews.read_poses
+
+    def noted(path: Path) -> Poses:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(reviews, "read_poses", noted)
+    for number, name, _ in names(client):
+        read.clear()
+        found = client.get(f"api/poses?video={number}").json["poses"]
+        assert found == [everything[number], everything[2]]  # what is broken may be of any video
+        assert read == [name.replace(".mp4", ".poses.h5")]
+    (broken,) = client.get("api/poses?video=7").json["poses"]
+    assert broken == everything[2]
+    assert "day3.poses.h5" in broken["error"]
+    assert client.get("api/poses?video=day1").status == 400
 
 
 def test_a_folder_that_is_named_twice_is_looked_into_once(skeleton, tmp_path: Path) -> None:

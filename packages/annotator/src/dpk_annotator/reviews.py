@@ -40,7 +40,7 @@ class _Loaded:
 
 
 class Reviews:
-    """Files of poses beside a set; one at a time is held in memory. Thread-safe."""
+    """Files of poses of a set's videos; one at a time is held in memory. Thread-safe."""
 
     def __init__(self, store: Store, films: Films) -> None:
         self._store = store
@@ -65,11 +65,24 @@ class Reviews:
                 return one
         raise ValidationError(f"there are no poses {number}")
 
-    def describe(self, review: Review) -> dict[str, Any]:
-        """Name, video, frames, individuals; a text instead where the file cannot be read."""
+    def describe_all(self, video: int | None = None) -> list[dict[str, Any]]:
+        """Each file by `describe`; with ``video`` those of that one alone, and broken ones.
+
+        The others are then not read whole, which takes long where there are many.
+        """
+        described = (self.describe(one, video) for one in self.all())
+        return [one for one in described if one is not None]
+
+    def describe(self, review: Review, video: int | None = None) -> dict[str, Any] | None:
+        """Name, video, frames, individuals; a text instead where the file cannot be read.
+
+        None where ``video`` is given and the poses are of another one.
+        """
         known: dict[str, Any] = {"id": review.number, "name": review.path.name}
         try:
             film = self._films.of_poses(review.path)
+            if video is not None and (film is None or film.number != video):
+                return None
             poses = self._load(review).poses
         except DpkError as error:
             return {**known, "error": str(error)}

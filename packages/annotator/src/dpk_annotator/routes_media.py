@@ -45,7 +45,9 @@ OPERATIONS = {
     ("POST", "/api/videos/{video}/sample"): operation(
         "add frames that differ much", path=_VIDEO, body=SAMPLE_BODY
     ),
-    ("GET", "/api/poses"): operation("what models found in videos"),
+    ("GET", "/api/poses"): operation(
+        "what models found in videos, or in one of them", query=_VIDEO
+    ),
     ("GET", "/api/poses/{poses}/columns"): operation(
         "confidence and speed along the video",
         path=_POSES,
@@ -133,7 +135,7 @@ class MediaRoutes:
         return Json(job_json(self._partner.sample(self._films.path_of(film.number), body["n"])))
 
     def poses(self, request: Request, _: dict[str, Any]) -> Response:
-        return Json({"poses": [self._reviews.describe(one) for one in self._reviews.all()]})
+        return Json({"poses": self._reviews.describe_all(number(request, "video"))})
 
     def columns(self, request: Request, _: dict[str, Any]) -> Response:
         bins = number(request, "bins", 1000) or 1

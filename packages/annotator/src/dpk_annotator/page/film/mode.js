@@ -288,7 +288,7 @@ export class FilmMode extends Emitter {
     let found = [];
     this.problem = "";
     try {
-      found = (await get("poses")).poses;
+      found = (await get(`poses?video=${this.film.id}`)).poses;
     } catch (error) {
       this.problem = `Poses could not be asked for: ${error.message}.`;
     }

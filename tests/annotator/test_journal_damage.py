@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,38 @@ def test_entries_read_from_bytes_are_those_that_sqlite_reads(edited, with_log) -
     journal = Journal.open(journal_beside(path))
     assert [found[seq] for seq in sorted(found)] == journal.entries()
     journal.close()
+
+
+def _varint(value: int) -> bytes:
+    """As SQLite writes a length of less than 2**56."""
+    groups = [value >> 7 * i & 0x7F for i in reversed(range(8))]
+    first = next((i for i, group in enumerate(groups) if group), 7)
+    return bytes([*(group | 0x80 for group in groups[first:-1]), groups[-1]])
+
+
+@pytest.mark.parametrize("length", [5_000, 50_000, 2**24])
+def test_a_long_record_that_goes_on_in_its_own_page_has_an_end(tmp_path: Path, length) -> None:
+    """Damage may make a record as long as it likes, and lead from a page to itself."""
+    size, second = 4096, (2).to_bytes(4, "big")
+    head, leaf = bytearray(size), bytearray(size)
+    head[16:18] = size.to_bytes(2, "big")
+    leaf[0], leaf[3:5], leaf[8:10] = 0x0D, (1).to_bytes(2, "big"), (100).to_bytes(2, "big")
+    begin = _varint(length) + _varint(1)
+    leaf[100 : 100 + len(begin)] = begin
+    # How much of it stands in the first page: 1.6 of the description of the format.
+    least = (size - 12) * 32 // 255 - 23
+    here = least + (length - least) % (size - 4)
+    link = 100 + len(begin) + (here if here <= size - 35 else least)
+    assert link + 4 <= size
+    leaf[link : link + 4] = second
+    after = second + bytes(size - 4)
+    path = tmp_path / "x.journal"
+    path.write_bytes(bytes(head) + after + bytes(leaf))
+    tracemalloc.start()
+    assert raw_entries(path) == {}
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10 * 2**20
 
 
 def test_what_was_done_with_an_unknown_skeleton_is_left_out(labels_file: Path) -> None:

@@ -163,16 +163,19 @@ def _payload(page: bytes, at: int, n_bytes: int, pages: dict[int, bytes]) -> byt
     usable = len(page)
     if n_bytes <= usable - 35:
         return page[at : at + n_bytes]
+    if n_bytes > len(pages) * usable:  # damaged: it would be read round and round
+        raise ValueError("the record is longer than all there is")
     least = (usable - 12) * 32 // 255 - 23
     here = least + (n_bytes - least) % (usable - 4)
     here = here if here <= usable - 35 else least
-    record, following = page[at : at + here], page[at + here : at + here + 4]
-    while len(record) < n_bytes:
+    parts, following = [page[at : at + here]], page[at + here : at + here + 4]
+    for _ in range(-(-(n_bytes - here) // (usable - 4))):
         more = pages.get(int.from_bytes(following, "big"))
         if more is None:
             raise ValueError("the rest of the record is not there")
-        record, following = record + more[4:], more[:4]
-    return record[:n_bytes]
+        parts.append(more[4:])
+        following = more[:4]
+    return b"".join(parts)[:n_bytes]
 
 
 def _value(record: bytes, at: int, kind: int) -> tuple[Any, int]:

@@ -46,8 +46,10 @@ def raw_entries(path: Path) -> dict[int, Entry]:
 def log_is_broken(path: Path) -> bool:
     """Whether a journal's log has a damaged place with more behind it, which SQLite would drop.
 
-    What was being written when the power went off is no such thing: nothing is behind it. To be
-    asked before SQLite opens the journal, for it makes the log shorter.
+    What was being written when the power went off is no such thing as a rule: nothing is behind it.
+    A disk that kept the end of a commit and not its beginning leaves what looks like damage in a
+    commit that was confirmed, and is taken for that: edits are then read from what is put aside. To
+    be asked before SQLite opens the journal, for it makes the log shorter.
     """
     log = path.with_name(path.name + LOG)
     before: tuple[bytes, int] | None = None

@@ -159,7 +159,7 @@ export class FilmPoses {
 
   /** Somebody else may have changed the file. */
   async refresh() {
-    const { poses } = await get("poses");
+    const { poses } = await get(this.info.video === null ? "poses" : `poses?video=${this.info.video}`);
     const now = poses.find(({ id, error }) => id === this.info.id && !error);
     if (now) this.#take(now.exchanges);
   }

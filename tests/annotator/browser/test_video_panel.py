@@ -404,7 +404,7 @@ def test_identities_are_exchanged_from_here_on_and_taken_back(film, filmed, pose
     # What was exchanged before the page was loaded anew, by this server or another, goes back, too.
     seen.hand.page.reload()
     seen.hand.on_image()
-    seen.open().type(280).on(280)
+    seen.open().on(0).type(280).on(280)
     seen.page.locator(".hint", has_text="The file notes 1 exchange;").wait_for()
     seen.button("Take back: 0 and 1 from frame 280").click()
     seen.said("Taken back")

@@ -130,8 +130,9 @@ def test_keys_are_shown_chosen_kept_and_given_on(serve, open_page, make_set, tmp
     hand.page.locator(".said", has_text="could not be taken").wait_for()
 
 
-def _hold_labels(hand):
-    """The labels of all images but the first wait, as in a long tunnel, until they are let go."""
+def _open_and_hold(open_page, served):
+    """A tab in which labels of all images but the first wait, as in a long tunnel, to be let go."""
+    hand = open_page(served, wait=False)
     held = []
 
     def wait(route):
@@ -147,14 +148,12 @@ def _hold_labels(hand):
             route.continue_()
 
     hand.page.route(re.compile(r"/api/rows/[1-9]\d*$"), wait)
-    return let_go
+    return hand.open(), let_go
 
 
 def test_keys_pressed_before_the_labels_are_here_are_done_in_order(serve, open_page, make_set):
     served = serve(make_set(n=30))
-    hand = open_page(served, wait=False)
-    let_go = _hold_labels(hand)
-    hand.open()
+    hand, let_go = _open_and_hold(open_page, served)
     hand.press(">", "b", "f", "x", ">", "d", "b", ">")
     assert hand.page.evaluate("dpk.row") == 10
     let_go()
@@ -167,9 +166,7 @@ def test_keys_pressed_before_the_labels_are_here_are_done_in_order(serve, open_p
 
 def test_keys_meant_for_an_image_that_was_left_are_told_of(serve, open_page, make_set):
     served = serve(make_set(n=30))
-    hand = open_page(served, wait=False)
-    let_go = _hold_labels(hand)
-    hand.open()
+    hand, let_go = _open_and_hold(open_page, served)
     hand.press(">", "b", "f")
     hand.page.locator('.thumb[data-row="9"]').click()
     hand.page.locator("#brief", has_text="2 things you did there are not done").wait_for()
@@ -198,9 +195,7 @@ def test_what_is_pressed_ahead_is_done_whole_before_the_next(serve, open_page, m
     keypoints = np.full((30, 4, 2), np.nan)
     keypoints[9] = [[10, 20], [30, 40], [50, 60], [70, 80]]
     served = serve(make_set(n=30, keypoints=keypoints))
-    hand = open_page(served, wait=False)
-    let_go = _hold_labels(hand)
-    hand.open()
+    hand, let_go = _open_and_hold(open_page, served)
     hand.press(">", "p", "f", ">", "d", "x", ">")
     let_go()
     hand.on_image(0).saved()
@@ -213,9 +208,7 @@ def test_what_is_pressed_ahead_is_done_whole_before_the_next(serve, open_page, m
 
 def test_a_note_is_text_also_before_the_labels_are_here(serve, open_page, make_set):
     served = serve(make_set(n=30))
-    hand = open_page(served, wait=False)
-    let_go = _hold_labels(hand)
-    hand.open()
+    hand, let_go = _open_and_hold(open_page, served)
     hand.press(">", "b", "m")
     hand.page.locator("#note:focus").wait_for()
     hand.page.keyboard.type("blurry")

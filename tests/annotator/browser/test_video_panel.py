@@ -391,6 +391,15 @@ def test_the_timeline_is_enlarged_and_pressed(film, filmed, poses):
     assert seen.page.evaluate(f"{MODE}.timeline.range") == [0, N]
 
 
+def test_the_panel_says_what_a_press_does_until_one_is_made(film, filmed):
+    seen = film(filmed)
+    seen.page.locator("#tab-videos").click()
+    how = seen.page.get_by_text("Press a video to look through it")
+    how.wait_for()
+    seen.open().on(0)
+    assert how.is_hidden()
+
+
 def test_identities_are_exchanged_from_here_on_and_taken_back(film, filmed, poses):
     seen = film(filmed).open().on(0)
     before = read_poses(poses).track_ids

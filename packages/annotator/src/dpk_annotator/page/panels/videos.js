@@ -22,11 +22,12 @@ class VideosPanel {
     this.mode = new FilmMode(app);
     this.jobs = jobsOf(app);
     this.list = element("div", { class: "videos", role: "group", "aria-label": "Videos" });
+    this.how = element("p", { class: "hint", text: "Press a video to look through it: for frames to add, and for what a model found in it.", hidden: true });
     this.said = element("p", { class: "said problem", role: "alert" });
     this.opening = element("p", { class: "hint", role: "status", hidden: true });
     this.back = button("Back to the image", () => app.tabs.choose("label"), { class: "quiet framed wide" });
     this.open = element("div", { class: "film-parts", hidden: true }, ...this.#taking(), ...this.#seeing(), ...this.#exchanging(), button("Keys", () => runFilmCommand(this.mode, "help"), { class: "quiet framed wide" }));
-    this.element = element("section", { class: "videos-panel" }, element("h2", { text: "Videos" }), this.list, this.opening, this.said, this.back, this.open);
+    this.element = element("section", { class: "videos-panel" }, element("h2", { text: "Videos" }), this.list, this.how, this.opening, this.said, this.back, this.open);
     const { mode } = this;
     mode.on("film", () => this.#fill());
     mode.on("frame selected", () => this.#fillFrame());
@@ -167,9 +168,10 @@ class VideosPanel {
   }
 
   #mark() {
-    for (const made of this.list.querySelectorAll("button")) {
-      made.setAttribute("aria-current", String(Number(made.dataset.video) === this.mode.film?.id));
-    }
+    const { film } = this.mode;
+    const entries = [...this.list.querySelectorAll("button")];
+    for (const made of entries) made.setAttribute("aria-current", String(Number(made.dataset.video) === film?.id));
+    this.how.hidden = film !== null || !entries.length;
   }
 
   #fill() {
